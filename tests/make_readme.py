@@ -1,0 +1,42 @@
+"Write README.md from nbs/index.ipynb: its prose, its code, its saved outputs; without cells marked `#| hide`"
+import base64, json, re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES = ROOT/'nbs'/'images'
+
+def cells():
+    "The cells that are shown, as (kind, text, outputs)"
+    for i, c in enumerate(json.loads((ROOT/'nbs'/'index.ipynb').read_text())['cells']):
+        text = ''.join(c['source'])
+        if re.search(r'^#\|\s*(hide|default_exp)\b', text, re.M): continue
+        yield i, c['cell_type'], '' if re.search(r'^#\|\s*echo:\s*false', text, re.M) else text, c.get('outputs', [])
+
+def pictures(outputs): return [base64.b64decode(''.join(o['data']['image/png'])) for o in outputs if 'image/png' in o.get('data', {})]
+
+def images():
+    "path → bytes of the saved plots"
+    return {IMAGES/f'index-{i}-{j}.png': data for i, _, _, outputs in cells() for j, data in enumerate(pictures(outputs))}
+
+def shown(i, outputs):
+    "The outputs of a cell as Markdown"
+    for j, o in enumerate(outputs):
+        data = o.get('data', {})
+        if 'text/markdown' in data: yield ''.join(data['text/markdown'])
+        elif o.get('output_type') == 'stream': yield '```\n' + ''.join(o['text']).rstrip() + '\n```'
+    for j, _ in enumerate(pictures(outputs)): yield f'![](nbs/images/index-{i}-{j}.png)'
+
+def readme():
+    "The text of README.md"
+    parts = []
+    for i, kind, text, outputs in cells():
+        if kind == 'code' and text: text = f'```python\n{text}\n```'
+        parts += [text, *shown(i, outputs)]
+    return '\n\n'.join(p for p in parts if p) + '\n'
+
+if __name__ == '__main__':
+    IMAGES.mkdir(exist_ok=True)
+    for old in IMAGES.glob('index-*.png'): old.unlink()
+    for path, data in images().items(): path.write_bytes(data)
+    (ROOT/'README.md').write_text(readme())
+    print(f'README.md: {len(readme())} characters, {len(images())} pictures')

@@ -1,0 +1,19 @@
+"The modules and the README say what the notebooks say"
+import os, shutil, subprocess, sys
+from pathlib import Path
+from make_readme import ROOT, images, readme
+
+def test_modules_are_exported(tmp_path):
+    for name in ('settings.ini', 'setup.py', 'README.md'): shutil.copy(ROOT/name, tmp_path)
+    shutil.copytree(ROOT/'nbs', tmp_path/'nbs', ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
+    env = {k: v for k, v in os.environ.items() if k != 'IN_TEST'}
+    subprocess.run([Path(sys.executable).parent/'nbdev_export'], cwd=tmp_path, env=env, check=True)
+    fresh = {p.relative_to(tmp_path): p.read_text() for p in (tmp_path/'icd_nb').rglob('*.py')}
+    kept = {p.relative_to(ROOT): p.read_text() for p in (ROOT/'icd_nb').rglob('*.py')}
+    assert fresh.keys() == kept.keys(), 'a module without its notebook, or the other way round'
+    stale = [str(k) for k in fresh if fresh[k] != kept[k]]
+    assert not stale, f'run nbdev_export: {stale}'
+
+def test_readme_is_made():
+    assert (ROOT/'README.md').read_text() == readme(), 'run python tests/make_readme.py'
+    for path, data in images().items(): assert path.read_bytes() == data, 'run python tests/make_readme.py'

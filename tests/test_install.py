@@ -1,0 +1,34 @@
+"The README's two commands, and the package as a wheel"
+import json, re, shutil, subprocess, sys, venv
+from conftest import BIN, ROOT
+
+def shell_commands(): return [o for block in re.findall(r'```sh\n(.*?)```', (ROOT/'README.md').read_text(), re.S) for o in block.strip().splitlines() if o.startswith('python3 -m venv')]
+
+def test_readme_has_two_commands():
+    demo, tests = shell_commands()
+    setup = "python3 -m venv .venv && .venv/bin/pip install -q -e '.[dev]' && .venv/bin/"
+    assert demo == setup + 'papermill nbs/90_reproduce.ipynb out.ipynb -p scales "[1,2,4]"'
+    assert tests == setup + 'pytest tests'
+    assert tests in (ROOT/'.ci'/'run').read_text()
+
+def test_first_command_runs_the_demo(homes, tmp_path):
+    "As the README has it, after its installation, which the tests' own environment has been through"
+    command = shell_commands()[0].split('&& .venv/bin/')[-1].replace('out.ipynb', str(tmp_path/'out.ipynb'))
+    done = subprocess.run(command, shell=True, cwd=ROOT, env=homes | {'ICD_NB_RUNS': str(tmp_path/'runs')}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads((tmp_path/'runs'/'result.json').read_text())
+    assert {o['method'] for o in report['runs']} == {'ce', 'kd', 'sd_kd', 'icd_kd'} and len(report['settings']['seeds']) > 1
+    assert report['teacher']['top1'] > report['summary']['ce']['top1_last'] > 3*100/20
+
+def test_wheel(tmp_path):
+    "Built, installed beside nothing of the checkout, and used"
+    src = tmp_path/'src'
+    shutil.copytree(ROOT, src, ignore=shutil.ignore_patterns('.git', '.venv', 'runs', 'build', '*.egg-info', '.ipynb_checkpoints'))
+    subprocess.run([sys.executable, '-m', 'build', '--wheel', '--outdir', tmp_path/'dist', src], check=True, capture_output=True)
+    wheel, = (tmp_path/'dist').glob('icd_nb-*.whl')
+    site = tmp_path/'site'
+    subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--target', site, wheel], check=True)
+    code = ("import icd_nb, torch; from icd_nb.models import create_model; from icd_nb.decoupling import local_logits; from icd_nb.reproduce import published_figures; "
+            "print(icd_nb.__file__, tuple(local_logits(create_model('resnet8'), torch.randn(2,3,32,32)).shape), len(published_figures()))")
+    out = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env={'PYTHONPATH': str(site)}, check=True, capture_output=True, text=True).stdout
+    assert str(site) in out and '(2, 100, 21)' in out and '865' in out
