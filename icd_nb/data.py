@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'Batch', 'IMAGE_FILES', 'CIFAR100_AUGMENT', 'CIFAR100_FAMILIES', 'CUB_URL', 'CUB_MD5',
            'MINIBIRDS', 'LOADERS', 'Augment', 'normalise', 'crop', 'view_counts', 'all_views', 'view_number',
-           'centre_view', 'check_part', 'ImageData', 'some_of', 'exact_device', 'epoch_plan', 'steps_per_epoch',
-           'train_batches', 'test_batches', 'balanced', 'recipe', 'class_files', 'load_folder', 'as_images',
-           'colour_stats', 'split_classes', 'load_npz', 'load_cifar100', 'find_cub', 'load_cub200', 'load_minibirds',
-           'load_data']
+           'centre_view', 'ImageData', 'epoch_plan', 'steps_per_epoch', 'train_batches', 'test_batches', 'recipe',
+           'class_files', 'load_folder', 'colour_stats', 'load_npz', 'load_cifar100', 'find_cub', 'load_cub200',
+           'load_minibirds', 'load_data']
 
 # %% ../nbs/01_data.ipynb #5570e2eb
 import hashlib, http.client, inspect, os, shutil, tarfile, tempfile, urllib.request, zipfile, zlib
@@ -151,6 +150,7 @@ class ImageData:
 # %% ../nbs/01_data.ipynb #repr
 @patch
 def __repr__(self:ImageData):
+    "The set in one line"
     h, w = self.train_x.shape[1:3]
     where = 'in a mapped file' if self.mapped else f'on {self.device}'
     return f"{self.name}: {len(self.train_y):,} training and {len(self.test_y):,} test images of {h}×{w}, {self.num_classes} classes, {self.nbytes/2**20:,.0f} MiB {where}"
@@ -183,8 +183,9 @@ def show(self:ImageData, n=8, # images in a row
 def plot_classes(self:ImageData, ax=None):
     "How many training and test images each class has"
     ax = ax or plt.subplots(figsize=(8,2.2), dpi=80)[1]
-    for what, side in dict(train=-.2, test=.2).items():
-        ax.bar(np.arange(self.num_classes)+side, torch.bincount(getattr(self, f'{what}_y').cpu(), minlength=self.num_classes), width=.4, label=what)
+    for what, look in dict(train=dict(fill=True, alpha=.3), test=dict(lw=2)).items():
+        n = torch.bincount(getattr(self, f'{what}_y').cpu(), minlength=self.num_classes)
+        ax.stairs(n.numpy(), np.arange(self.num_classes+1)-.5, label=what, **look)
     if self.num_classes <= 24: ax.set_xticks(range(self.num_classes), self.classes, rotation=60, ha='right', fontsize=8)
     ax.set_xlabel('class'); ax.set_ylabel('images'); ax.set_title(f'{self.name}: images of each class'); ax.legend()
 
@@ -305,8 +306,9 @@ def subset(self:ImageData, n_train=None, # default: all
         if n is None: continue
         i = balanced(y.cpu(), n, self.num_classes, seed, what).to(x.device)
         parts |= {f'{what}_x': x[i], f'{what}_y': y[i]}
-    n_train, n_test = (len(parts.get(f'{o}_y', getattr(self, f'{o}_y'))) for o in ('train', 'test'))
-    return replace(self, name=f'{self.name}-{n_train}+{n_test}-seed{seed}', **parts) if parts else self
+    if not parts: return self
+    new = replace(self, **parts)
+    return replace(new, name=f'{self.name}-{len(new.train_y)}+{len(new.test_y)}-seed{seed}')
 
 # %% ../nbs/01_data.ipynb #spot-check
 def spot_check(x)->int:
@@ -339,8 +341,9 @@ def cached(folder, # where the arrays live
         make(tmp)
         sums = {p.stem: spot_check(np.load(p, mmap_mode='r')) for p in sorted(tmp.glob('*.npy'))}
         write_json(tmp/'meta.json', dict(source=short_hash(source), arrays=sums))
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(tmp, folder)
+        if read_cache(folder, source) is None:                         # else another process was faster
+            if folder.exists(): os.replace(folder, tmp.parent/'old')
+            os.replace(tmp, folder)
     return read_cache(folder, source)
 
 # %% ../nbs/01_data.ipynb #decode
@@ -363,7 +366,8 @@ def decoded(name, parts:dict, # `{'train': files, 'test': files}`
     "The images of each part at `size`×`size`, decoded at the first call"
     def save(d):
         for part, files in parts.items(): save_decoded(d/f'{part}.npy', files, size)
-    source = {part: [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files] for part, files in parts.items()}
+    try: source = {part: [(str(f), (o := f.stat()).st_size, o.st_mtime_ns) for f in files] for part, files in parts.items()}
+    except FileNotFoundError as e: raise ValueError(f"{name}: the image {e.filename} is missing") from None
     place = short_hash({part: str(files[0]) for part, files in parts.items()})
     return {k: torch.from_numpy(v) for k, v in cached(data_home()/'decoded'/f'{name}-{size}-{place}', source, save).items()}
 
@@ -410,6 +414,7 @@ def as_images(x:np.ndarray, where)->Tensor: # bytes `[N,H,W,3]`
     if x.ndim == 3: x = x[..., None]
     if x.ndim == 4 and x.shape[3] not in (1,3) and x.shape[1] in (1,3): x = x.transpose(0,2,3,1)
     if x.ndim != 4 or x.shape[3] not in (1,3): raise ValueError(f"{where}: images must be [N,H,W], [N,H,W,1 or 3] or [N,1 or 3,H,W], not {list(x.shape)}")
+    if not len(x): raise ValueError(f"{where}: there are no images")
     return torch.from_numpy(np.ascontiguousarray(x)).expand(-1,-1,-1,3).contiguous()
 
 # %% ../nbs/01_data.ipynb #as-labels
@@ -449,7 +454,7 @@ def load_npz(path, crop=None, pad=None, # default: images up to 64 are padded by
     path = Path(path).expanduser()
     try:
         with np.load(path, allow_pickle=False) as f: has = {k: f[k] for k in f.files}
-    except (OSError, ValueError, zlib.error, EOFError, zipfile.BadZipFile) as e: raise ValueError(f"{path} is not a readable .npz of plain arrays ({e})") from None
+    except (OSError, ValueError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as e: raise ValueError(f"{path} is not a readable .npz of plain arrays ({e})") from None
     keys = next((ks for ks in (['train_x','train_y','test_x','test_y'], ['x','y']) if set(ks) <= set(has)), None)
     if keys is None: raise ValueError(f"{path} holds {', '.join(has)}; it must hold train_x, train_y, test_x, test_y, or x, y")
     parts = {k: (as_images if k.endswith('x') else as_labels)(has[k], f"{path.name}, {k}") for k in keys}

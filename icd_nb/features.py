@@ -250,8 +250,9 @@ class NST(FeatureTerm):
 # %% ../nbs/07_features.ipynb #beside-ce
 def beside_ce(weight, term:Term, ce_weight=1., with_kd=0., T=4., **_)->Objective:
     "Cross entropy, `weight` times the term, and KD if `with_kd` is not 0"
-    o = ce_weight*CE() + weight*term
-    return o + with_kd*KD(T) if with_kd else o
+    o, kd = ce_weight*CE() + weight*term, KD(T)
+    kd.beside = True
+    return o + with_kd*kd if with_kd else o
 
 @method('fitnet')
 def _fitnet(scales, gamma, fitnet_weight=100., with_kd=0., **hyper):

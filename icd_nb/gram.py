@@ -11,10 +11,13 @@ import torch
 import torch.nn.functional as F
 from .core import check_choice, parse_scales
 
-# %% ../nbs/05_gram.ipynb #gram-matrix
+# %% ../nbs/05_gram.ipynb #full
+def _full(z): return z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
+
 def gram_matrix(z:torch.Tensor # scores of cells `[B,P,K]`
                )->torch.Tensor: # `[B,P,P]`, 1 on the diagonal
     "Cosines between the score vectors of all pairs of cells (iCD, arXiv 2509.12553)"
+    z = _full(z)
     with torch.autocast(z.device.type, enabled=False): G = z @ z.transpose(-2, -1)
     scale = G.diagonal(dim1=-2, dim2=-1).clamp_min(1e-24).rsqrt() # 1/length; a cell of zeros has length 1e-12, as in `F.normalize`
     return G * scale[...,:,None] * scale[...,None,:]
@@ -24,6 +27,7 @@ def structure(z:torch.Tensor, # scores of the cells of one scale `[B,P,K]`
               T:float=2. # temperature
              )->torch.Tensor: # log probabilities `[B,P,P]`: row i says which cells look like cell i
     "Row-wise log softmax of the Gram matrix at temperature `T`"
+    if z.shape[1] == 1: return 0*_full(z[:,:,:1]) # one cell is like itself: log 1 = 0, whatever its scores
     return (gram_matrix(z)/T).log_softmax(-1)
 
 # %% ../nbs/05_gram.ipynb #structure-kl

@@ -240,11 +240,11 @@ def is_conv(m)->bool:
     return isinstance(m, nn.modules.conv._ConvNd)
 
 def is_block(m:nn.Module)->bool:
-    "Is `m` built like one block: some convolution, two weight layers or more, and no list of equal blocks inside?"
+    "Is `m` built like one block: some convolution, two weight layers or more, and no two equal blocks inside?"
     weighted = [o for o in m.modules() if is_conv(o) or isinstance(o, nn.Linear)]
     if isinstance(m, LISTS) or len(weighted) < 2 or not any(map(is_conv, weighted)): return False
-    lists = (Counter(type(o) for o in l.children() if is_block(o)) for l in m.modules() if isinstance(l, LISTS))
-    return all(max(c.values(), default=0) < 2 for c in lists)
+    alike = (Counter(type(o) for o in part.children() if is_block(o)) for part in m.modules())
+    return all(max(c.values(), default=0) < 2 for c in alike)
 
 # %% ../nbs/08_hints.ipynb #block-names
 def block_names(model:nn.Module)->list:

@@ -22,6 +22,7 @@ from .pooling import cell_slices
 class Term(nn.Module):
     "One named part of an objective; each argument of its constructor is kept under its own name"
     name, needs_local, needs_teacher = 'term', False, True
+    beside = False # does it only go along with other terms? of a sum of methods, the first alone brings such terms
     student_layers, teacher_layers = (), () # modules whose outputs it wants in `s.feats` and `t.feats`
     def forward(self, s:Scores, t:Scores, y:Tensor)->Tensor:
         "One number, a scalar tensor"
@@ -50,7 +51,7 @@ def _full(z): return z.float() if z.dtype in (torch.float16, torch.bfloat16) els
 
 class CE(Term):
     "Cross entropy with the labels"
-    name, needs_teacher = 'ce', False
+    name, needs_teacher, beside = 'ce', False, True
     def forward(self, s, t, y): return F.cross_entropy(_full(s.logits), y)
 
 # %% ../nbs/06_losses.ipynb #cellloss
@@ -388,4 +389,4 @@ def objective(method:str, # a name in `METHODS`, or a sum such as `icd_kd+at`
     known = {p.name for f in METHODS.values() for p in inspect.signature(f).parameters.values() if p.default is not p.empty}
     for name in hyper: check_choice(name, sorted(known), 'hyper-parameter')
     first, *others = [METHODS[check_choice(o.strip(), METHODS, 'method')](parse_scales(scales), gamma, **hyper) for o in method.split('+')]
-    return Objective(first, *((w, term) for o in others for _, w, term in Objective(o).items() if not isinstance(term, CE)))
+    return Objective(first, *((w, term) for o in others for _, w, term in Objective(o).items() if not term.beside))

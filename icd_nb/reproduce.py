@@ -33,7 +33,7 @@ PAPER_NAMES = dict(resnet32x4='ResNet32x4', resnet8x4='ResNet8x4', wrn_40_2='WRN
                    resnet56='ResNet56', resnet110='ResNet110', resnet20='ResNet20', resnet32='ResNet32', ShuffleV1='ShuffleNetV1', ShuffleV2='ShuffleNetV2',
                    kd='KD', dkd='DKD', nkd='NKD', sd_kd='SD-KD', sd_dkd='SD-DKD', sd_nkd='SD-NKD', icd_kd='iCD (SD-KD)', icd_dkd='iCD (SD-DKD)', icd_nkd='iCD (SD-NKD)',
                    fitnet='FitNet', at='AT', sp='SP', rkd='RKD', pkt='PKT', vid='VID', crd='CRD', wcord='WCoRD', semckd='SemCKD', reviewkd='ReviewKD', mgd='MGD', nst='NST',
-                   cifar100='CIFAR-100', cub200='CUB-200-2011', kd_ls='KD+LS', ce='student')
+                   minibirds='MiniBirds', cifar100='CIFAR-100', cub200='CUB-200-2011', kd_ls='KD+LS', ce='student')
 
 def paper_name(name:str)->str:
     "As the papers write the name of a data set, a network or a method"
@@ -335,16 +335,17 @@ PARAMETERS = dict(dataset=str, data_dir=_maybe(str), teacher=_maybe(_model), stu
                   teacher_checkpoint=_maybe(str), bs=_whole(1), lr=_maybe(_above(0)), n_train=_maybe(_whole(1)), n_test=_maybe(_whole(1)), precision=_precision)
 
 def check_parameters(given:dict, # `globals()` of the notebook after its parameters
-                     before # the names that were there before them
-                    )->dict: # the values of all `PARAMETERS`
+                     before, # the names that were there before them
+                     known=PARAMETERS # name → function from what arrived to a value
+                    )->dict: # the values of all `known`
     "The parameters of a papermill notebook as values, or an error that names the parameter, what is wrong with it, and the nearest right one"
     for name in given.keys() - set(before):
-        if not name.startswith('_'): check_choice(name, PARAMETERS, 'parameter')
-    return {name: check_parameter(name, given[name]) for name in PARAMETERS}
+        if not name.startswith('_'): check_choice(name, known, 'parameter')
+    return {name: check_parameter(name, given[name], known) for name in known}
 
-def check_parameter(name, value):
+def check_parameter(name, value, known=PARAMETERS):
     "One parameter as a value"
-    try: return PARAMETERS[name](value)
+    try: return known[name](value)
     except (TypeError, ValueError) as e: raise ValueError(f"parameter {name} = {value!r}: {e}") from None
 
 # %% ../nbs/11_reproduce.ipynb #fill-parameters

@@ -23,7 +23,7 @@ def shown(i, outputs):
     for j, o in enumerate(outputs):
         data = o.get('data', {})
         if 'text/markdown' in data: yield ''.join(data['text/markdown'])
-        elif o.get('output_type') == 'stream': yield '```\n' + ''.join(o['text']).rstrip() + '\n```'
+        elif text := o.get('text') or ('image/png' not in data and data.get('text/plain')): yield '```\n' + ''.join(text).rstrip() + '\n```'
     for j, _ in enumerate(pictures(outputs)): yield f'![](nbs/images/index-{i}-{j}.png)'
 
 def readme():

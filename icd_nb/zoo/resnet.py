@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import torch, torch.nn as nn, torch.nn.functional as F
 
 # %% ../../nbs/02a_resnet.ipynb #conv3x3
-def conv3x3(ci, co, stride=1): 
+def conv3x3(ci, co, stride=1):
     "A 3×3 convolution from `ci` to `co` channels that keeps the size, or halves it at stride 2"
     return nn.Conv2d(ci, co, 3, stride, padding=1, bias=False)
 

@@ -41,7 +41,7 @@ class VGG(nn.Module):
         return self.classifier(self.avgpool(self.block4(x)).flatten(1))
 
 # %% ../../nbs/02c_vgg.ipynb #rows-of
-def rows_of(*r): 
+def rows_of(*r):
     "The channels of five rows with `r` convolutions each"
     return [[c]*n for c, n in zip((64,128,256,512,512), r)]
 
