@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_choice', 'parse_scales', 'seed_of', 'generator', 'get_device', 'data_home', 'project_root', 'runs_home',
-           'write_json', 'read_json', 'short_hash', 'progress']
+           'write_json', 'read_json', 'short_hash', 'fingerprint', 'progress']
 
 # %% ../nbs/00_core.ipynb #82cb5a8a
 import hashlib, json, os, sys
@@ -95,6 +95,12 @@ def short_hash(obj # anything that JSON can hold
               )->str: # 8 hexadecimal digits
     "A fingerprint of `obj` that does not depend on the order of its keys"
     return hashlib.sha256(json.dumps(obj, sort_keys=True).encode()).hexdigest()[:8]
+
+def fingerprint(*tensors)->str: # 8 hexadecimal digits
+    "A fingerprint of what these tensors hold"
+    h = hashlib.sha256()
+    for o in tensors: h.update(o.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return h.hexdigest()[:8]
 
 # %% ../nbs/00_core.ipynb #progress
 def progress(items=None, desc='', **kw)->tqdm:

@@ -189,10 +189,12 @@ def observe(model, x, layers, index=None)->Scores:
     with record(model, layers) as feats: z = model(x)
     return Scores(z, feats=feats, index=index)
 
-def descend(term:Term, student, teacher, x, y=None, steps=10, lr=.01)->list:
+def descend(term:Term, student, teacher, x, y=None, steps=10, lr=.01,
+            labels=None # of all training images, of which the batch is the beginning; default: `y`
+           )->list:
     "The values of `term` while it alone is lowered on one batch by Adam"
     index = torch.arange(len(x), device=x.device)
-    term.bind(student, teacher, x, labels=torch.zeros(len(x), dtype=torch.long) if y is None else y)
+    term.bind(student, teacher, x, labels=y if labels is None else labels)
     with torch.no_grad(), still(student), still(teacher):
         s, t = observe(student, x, term.student_layers, index), observe(teacher, x, term.teacher_layers, index)
     term.build(s, t)

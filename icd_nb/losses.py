@@ -18,8 +18,14 @@ from .decoupling import Scores
 from .gram import scale_weights, structure_loss, structures
 from .pooling import cell_slices
 
-# %% ../nbs/06_losses.ipynb #term
-class Term(nn.Module):
+# %% ../nbs/06_losses.ipynb #summand
+class _Summand: # what can be weighted and added: terms and objectives
+    def __mul__(self, w): return Objective(*((w*v, term) for _, v, term in Objective(self).items())) if isinstance(w, (int, float)) else NotImplemented
+    def __add__(self, o): return Objective(self, o) if isinstance(o, _Summand) else NotImplemented
+    def __radd__(self, o): return Objective(self) if o == 0 else NotImplemented # so that sum() works
+    __rmul__ = __mul__
+
+class Term(_Summand, nn.Module):
     "One named part of an objective; each argument of its constructor is kept under its own name"
     name, needs_local, needs_teacher = 'term', False, True
     beside = False # does it only go along with other terms? of a sum of methods, the first alone brings such terms
@@ -182,6 +188,7 @@ def sdd_kd_loss(s:Tensor, # student local logits `[B,K,P]`, the first cell the w
     "Scale decoupled KD"
     return SDD(KD(T), **how)(*_pair(s, t, 3), y)
 
+# %% ../nbs/06_losses.ipynb #sdd-dkd-loss
 def sdd_dkd_loss(s:Tensor, t:Tensor, # student and teacher local logits `[B,K,P]`, the first cell the whole image
                  y:Tensor, # labels `[B]`
                  alpha:float=1., beta:float=8., T:float=4., # as in `dkd_loss`
@@ -190,6 +197,7 @@ def sdd_dkd_loss(s:Tensor, t:Tensor, # student and teacher local logits `[B,K,P]
     "Scale decoupled DKD"
     return SDD(DKD(alpha, beta, T), **how)(*_pair(s, t, 3), y)
 
+# %% ../nbs/06_losses.ipynb #sdd-nkd-loss
 def sdd_nkd_loss(s:Tensor, t:Tensor, # student and teacher local logits `[B,K,P]`, the first cell the whole image
                  y:Tensor, # labels `[B]`
                  gamma:float=8., T:float=4., drop_target:bool=False, # as in `nkd_loss`
@@ -238,7 +246,7 @@ class Warmup(Term):
         return self.term.factor(epoch) * (part.clamp(max=1.) if isinstance(part, Tensor) else min(part, 1.))
 
 # %% ../nbs/06_losses.ipynb #objective
-class Objective(nn.Module):
+class Objective(_Summand, nn.Module):
     "A sum of weighted terms, each under a name of its own"
     def __init__(self, *terms): # terms, pairs `(weight, term)`, or objectives
         super().__init__()
@@ -246,7 +254,9 @@ class Objective(nn.Module):
         for o in terms: self._add(o)
 
     def _add(self, o):
-        if isinstance(o, Objective): return [self._add((w, term)) for _, w, term in o.items()]
+        if isinstance(o, Objective):
+            for _, w, term in o.items(): self._add((w, term))
+            return
         w, term = o if isinstance(o, tuple) else (1., o)
         if not isinstance(term, Term): raise ValueError(f"an objective is made of terms, such as CE() or KD(), not {term!r}")
         name, n = term.name, 2
@@ -257,13 +267,15 @@ class Objective(nn.Module):
         "Name, weight and term of each"
         return [(name, self.weights[name], term) for name, term in self.terms.items()]
 
-    def forward(self, s:Scores, t:Scores, y:Tensor, epoch=None): # `epoch` from 1, a number or a tensor; None: without warm-up
-        "The total, and `{name: what it put into the total}`"
-        self.check(s, t)
-        parts = {name: (w if epoch is None else w*term.factor(epoch)) * term(s, t, y) for name, w, term in self.items()}
-        return sum(parts.values()), {name: o.detach() for name, o in parts.items()}
-
     def __repr__(self): return ' + '.join(f'{term!r}' if w == 1 else f'{w:g}*{term!r}' for _, w, term in self.items())
+
+# %% ../nbs/06_losses.ipynb #forward
+@patch
+def forward(self:Objective, s:Scores, t:Scores, y:Tensor, epoch=None): # `epoch` from 1, a number or a tensor; None: all terms at full strength
+    "The total, and `{name: what it put into the total}`"
+    self.check(s, t)
+    parts = {name: (w if epoch is None else w*term.factor(epoch)) * term(s, t, y) for name, w, term in self.items()}
+    return sum(parts.values()), {name: o.detach() for name, o in parts.items()}
 
 # %% ../nbs/06_losses.ipynb #needs-local
 @patch(as_prop=True)
@@ -286,6 +298,7 @@ def teacher_layers(self:Objective)->tuple:
     "The teacher's layers that the terms want to see"
     return tuple(dict.fromkeys(l for o in self.terms.values() for l in o.teacher_layers))
 
+# %% ../nbs/06_losses.ipynb #bind
 @patch
 def bind(self:Objective, student:nn.Module, teacher:nn.Module, x:Tensor, labels:Tensor=None): # `labels` of all training images
     "Let each term choose its layers"
@@ -296,6 +309,7 @@ def build(self:Objective, s:Scores, t:Scores):
     "Let each term make its adapters"
     for o in self.terms.values(): o.build(s, t)
 
+# %% ../nbs/06_losses.ipynb #check
 @patch
 def check(self:Objective, s:Scores, t:Scores):
     "Stop with a reason if student and teacher do not fit each other, or this objective"
@@ -304,24 +318,6 @@ def check(self:Objective, s:Scores, t:Scores):
     if s.logits.shape != t.logits.shape: raise ValueError(f"student logits {list(s.logits.shape)}, teacher logits {list(t.logits.shape)}: other classes or other images")
     if self.needs_local and (s.local is None or t.local is None): raise ValueError(f"{self} compares cells: score both networks with Scorer(model, scales=…)")
     if self.needs_local and s.scales != t.scales: raise ValueError(f"the student's cells have scales {s.scales}, the teacher's {t.scales}")
-
-# %% ../nbs/06_losses.ipynb #mul
-@patch
-def __mul__(self:Objective, w): return Objective(*((w*v, term) for _, v, term in self.items())) if isinstance(w, (int, float)) else NotImplemented
-@patch
-def __add__(self:Objective, o): return Objective(self, o) if isinstance(o, (Term, Objective)) else NotImplemented
-@patch
-def __radd__(self:Objective, o): return self if o == 0 else NotImplemented # for sum()
-@patch
-def __rmul__(self:Objective, w): return self*w
-@patch
-def __mul__(self:Term, w): return Objective(self)*w
-@patch
-def __rmul__(self:Term, w): return Objective(self)*w
-@patch
-def __add__(self:Term, o): return Objective(self) + o
-@patch
-def __radd__(self:Term, o): return Objective(self) if o == 0 else NotImplemented
 
 # %% ../nbs/06_losses.ipynb #method
 METHODS = {}
@@ -345,6 +341,7 @@ def _kd(scales, gamma, T=4., ce_weight=.1, kd_weight=.9, **_):
     "arXiv 1503.02531; weights of the official SDD code"
     return ce_weight*CE() + kd_weight*KD(T)
 
+# %% ../nbs/06_losses.ipynb #dkd-2
 @method('dkd')
 def _dkd(scales, gamma, T=4., alpha=1., dkd_beta=8., warmup=20, **_):
     "arXiv 2203.08679; iCD's runs have dkd_beta=2"
@@ -361,6 +358,7 @@ def _sd_kd(scales, gamma, T=4., beta=2., right='label', keep='both', ce_weight=.
     "arXiv 2403.13512, official code (no warm-up)"
     return ce_weight*CE() + kd_weight*SDD(KD(T), beta, right, keep)
 
+# %% ../nbs/06_losses.ipynb #sd-dkd
 @method('sd_dkd')
 def _sd_dkd(scales, gamma, T=4., beta=2., right='label', keep='both', alpha=1., dkd_beta=8., warmup=20, **_):
     "arXiv 2403.13512, official code; iCD's runs have dkd_beta=2"

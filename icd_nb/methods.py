@@ -5,10 +5,8 @@
 # %% auto #0
 __all__ = ['PARTS', 'hint_names', 'hint_pairs', 'AtHints', 'at_hints']
 
-# %% ../nbs/08a_methods.ipynb #60683ad0
-import json
+# %% ../nbs/08a_methods.ipynb #23a667fd
 from pathlib import Path
-import torch
 from .contrast import CRD, VID
 from .core import check_choice
 from .features import AT, FitNet, beside_ce

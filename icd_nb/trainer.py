@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Recipe', 'default_lr', 'hits', 'like', 'evaluate', 'has_bf16', 'Speed', 'Student', 'seed_torch', 'scores', 'Teacher',
-           'fit_many', 'resident', 'run_epochs', 'run_epoch', 'step_all', 'fit', 'time_epoch', 'plot_history']
+           'fit_many', 'run_epochs', 'run_epoch', 'step_all', 'fit', 'time_epoch', 'plot_history']
 
 # %% ../nbs/09_trainer.ipynb #8cde814e
 import json, os, time
@@ -63,10 +63,11 @@ def like(x, model):
 
 @torch.no_grad()
 def evaluate(model:nn.Module, data, # an `ImageData`
-             device='auto', bs:int=500)->dict: # `top1`, `top5` in percent, `loss`
+             device='auto', bs:int=None # images at a time; as many as take about 6 MB where it is None
+            )->dict: # `top1`, `top5` in percent, `loss`
     "Accuracy and cross entropy over the test images, in single precision"
     device = get_device(device)
-    was = model.training
+    was, bs = model.training, bs or max(16, 500*32**2//data.augment.size**2)
     model.eval().to(device)
     total = torch.zeros(3, device=device, dtype=torch.float64)
     for b in test_batches(data, bs, device=device):
@@ -139,6 +140,7 @@ def scores(model, scorer, x, layers, device, speed):
 
 @patch
 def prepare(self:Student, batch, # one batch of training images, for the shapes
+            labels, # of all training images
             teacher, # a `Teacher` or None
             device, speed):
     "Move to the device, build what the terms need, make the optimizer, and go on from the checkpoint if there is one"
@@ -146,7 +148,7 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     speed.place(self.model, device)
     self.scorer = Scorer(self.model, self.scales)
     seed_torch(self.seed, 'adapters')
-    if teacher is not None: self.build(batch, teacher)
+    if teacher is not None: self.build(batch, labels, teacher)
     self.objective.to(device)
     self.params = [*self.model.parameters(), *self.objective.parameters()]
     r = self.recipe
@@ -155,9 +157,9 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
 
 @patch
 @torch.no_grad()
-def build(self:Student, batch, teacher):
+def build(self:Student, batch, labels, teacher):
     "Let the terms choose layers and build adapters from one observed batch; nothing of the network changes"
-    self.objective.bind(self.model, teacher.model, like(batch.x[:2], self.model))
+    self.objective.bind(self.model, teacher.model, like(batch.x[:2], self.model), labels)
     was = self.model.training
     self.model.eval()
     s = scores(self.model, self.scorer, batch.x, self.objective.student_layers, self.device, self.speed)
@@ -259,27 +261,22 @@ class Teacher:
 # %% ../nbs/09_trainer.ipynb #fit-many
 def fit_many(students, # they train side by side, on the same batches
              data, # an `ImageData`
-             teacher:nn.Module=None, # what they learn from, if anything
+             teacher=None, # a network that they learn from, or a `CachedTeacher`
              seed:int=0, # of the batches
              device='auto', speed:Speed=Speed(),
              deadline:float=None # stop cleanly before this `time.monotonic()`
             ):
     "Train all `students` to their last epoch; those with a checkpoint go on from it"
     device = get_device(device)
-    speed, data = speed.on(device), resident(data, device)
+    speed, data = speed.on(device), data.settle(device)
     bs = students[0].recipe.bs
     if any(st.recipe.bs != bs for st in students): raise ValueError("students that train side by side see the same batches: give them recipes with the same bs")
     with torch.random.fork_rng():
-        teacher = teacher and Teacher(teacher, {st.scales for st in students}, device, speed)
+        if isinstance(teacher, nn.Module): teacher = Teacher(teacher, {st.scales for st in students}, device, speed)
         first = next(train_batches(data, bs, seed, 0, device=device))
-        for st in students: st.prepare(first, teacher, device, speed)
+        for st in students: st.prepare(first, data.train_y, teacher, device, speed)
         run_epochs(students, data, teacher, bs, seed, device, deadline)
     return students
-
-def resident(data, device, share=.3):
-    "The images in the device's memory, if they take no more than this share of what is free"
-    if device.type != 'cuda' or data.nbytes > share*torch.cuda.mem_get_info(device)[0]: return data
-    return data.to(device)
 
 def run_epochs(students, data, teacher, bs, seed, device, deadline):
     "The epochs that are left, with one progress bar, and a checkpoint whenever writing it takes little beside the training"
@@ -314,7 +311,7 @@ def step_all(students, batch, teacher, i):
     for st in students: st.step(batch, t.get(st.scales), i)
 
 # %% ../nbs/09_trainer.ipynb #fit
-def fit(student:Student, data, teacher:nn.Module=None, seed:int=0, **kw)->Student:
+def fit(student:Student, data, teacher=None, seed:int=0, **kw)->Student:
     "Train one student to its last epoch; see `fit_many` for the arguments"
     fit_many([student], data, teacher, seed, **kw)
     if student.error: raise FloatingPointError(student.error)
@@ -326,11 +323,11 @@ def time_epoch(students, data, teacher=None, device='auto', speed=Speed(), n:int
     device = get_device(device)
     speed = speed.on(device)
     with torch.random.fork_rng():
-        teacher = teacher and Teacher(teacher, {st.scales for st in students}, device, speed)
+        if isinstance(teacher, nn.Module): teacher = Teacher(teacher, {st.scales for st in students}, device, speed)
         batches = train_batches(data, students[0].recipe.bs, 0, 0, device=device)
         first = next(batches)
         for st in students:
-            st.prepare(first, teacher, device, speed)
+            st.prepare(first, data.train_y, teacher, device, speed)
             st.begin(1)
         took = []
         for i in range(n+1): # the first one warms up
