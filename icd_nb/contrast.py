@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['Gaussian', 'VID', 'nce', 'other_class', 'mix', 'draw', 'Memory', 'CRD', 'sinkhorn', 'WCoRD']
 
-# %% ../nbs/07b_contrast.ipynb #db5ebe58
+# %% ../nbs/07b_contrast.ipynb #9bff954e
 import math
 import torch, torch.nn as nn, torch.nn.functional as F
+from fastcore.basics import patch
 from torch import Tensor
 from torch.nn.utils.parametrizations import spectral_norm
-from .features import FeatureTerm, beside_ce, head_input, same_size, vec
+from .features import FeatureTerm, beside_ce, same_size
+from .layers import head_input, vec
 from .losses import method
 
 # %% ../nbs/07b_contrast.ipynb #gaussian
@@ -29,6 +31,7 @@ class Gaussian(nn.Module):
         var = self.var[:,None,None]
         return .5*((self.mean(fs) - ft)**2/var + var.log()).mean()
 
+# %% ../nbs/07b_contrast.ipynb #vid
 class VID(FeatureTerm):
     "Negative log-likelihood of the teacher's maps, given the student's"
     name = 'vid'
@@ -58,6 +61,7 @@ def mix(z:Tensor # int64
     z = fold(z, 30)*-0x40a7b892e31b1a47                            # = 0xbf58476d1ce4e5b9 as a signed number
     return fold(fold(z, 27)*-0x6b2fb644ecceee15, 31)               # = 0x94d049bb133111eb
 
+# %% ../nbs/07b_contrast.ipynb #draw
 def draw(key:Tensor, # of this draw, int64 scalar
          high:Tensor, # how many numbers to choose from `[B,1]`, below 2³¹
          n:int)->Tensor: # `[B,n]`
@@ -83,28 +87,34 @@ class Memory(nn.Module):
         self.register_buffer('step', torch.zeros((), dtype=torch.int64))
         self.register_buffer('seed', torch.randint(2**62, ()))
 
-    def wrong(self, index:Tensor, # images of the batch `[B]`
-              n:int)->Tensor: # places `[B,n]`
-        "Draw `n` images of other classes for each image"
-        start, count = self.start[index], self.count[index]
-        return other_class(draw(mix(self.seed) + self.step, self.n - count, n), start, count)
+# %% ../nbs/07b_contrast.ipynb #wrong
+@patch
+def wrong(self:Memory, index:Tensor, # images of the batch `[B]`
+          n:int)->Tensor: # places `[B,n]`
+    "Draw `n` images of other classes for each image"
+    start, count = self.start[index], self.count[index]
+    return other_class(draw(mix(self.seed) + self.step, self.n - count, n), start, count)
 
-    def forward(self, vs:Tensor, vt:Tensor, # embeddings of student and teacher `[B,dim]`
-                index:Tensor, n:int):
-        "`v·m/τ - log Z` of the student and of the teacher against the memory of the other `[B,1+n]`; then the memories learn `vs` and `vt`"
-        places = torch.cat([self.place[index][:,None], self.wrong(index, n)], 1)
-        u = [(v @ m.clone().T).gather(1, places)/self.T for v, m in ((vs, self.t), (vt, self.s))]   # a clone: `m` changes before the gradient is taken
-        first = torch.stack([o.detach().flatten().logsumexp(0) - math.log(o.numel()/self.n) for o in u])
-        log_z = torch.where(self.log_z.isnan(), first, self.log_z)
-        if self.training: self.learn(vs, vt, places[:,0], log_z)
-        return [o - z for o, z in zip(u, log_z)]
+# %% ../nbs/07b_contrast.ipynb #learn
+@patch
+@torch.no_grad()
+def learn(self:Memory, vs, vt, places, log_z):
+    "Move the entries of a batch towards its embeddings"
+    for m, v in ((self.s, vs), (self.t, vt)): m[places] = F.normalize(self.momentum*m[places] + (1-self.momentum)*v)
+    self.log_z.copy_(log_z)
+    self.step += 1
 
-    @torch.no_grad()
-    def learn(self, vs, vt, places, log_z):
-        "Move the entries of a batch towards its embeddings"
-        for m, v in ((self.s, vs), (self.t, vt)): m[places] = F.normalize(self.momentum*m[places] + (1-self.momentum)*v)
-        self.log_z.copy_(log_z)
-        self.step += 1
+# %% ../nbs/07b_contrast.ipynb #forward
+@patch
+def forward(self:Memory, vs:Tensor, vt:Tensor, # embeddings of student and teacher `[B,dim]`
+            index:Tensor, n:int):
+    "`v·m/τ - log Z` of the student and of the teacher against the memory of the other `[B,1+n]`; then the memories learn `vs` and `vt`"
+    places = torch.cat([self.place[index][:,None], self.wrong(index, n)], 1)
+    u = [(v @ m.clone().T).gather(1, places)/self.T for v, m in ((vs, self.t), (vt, self.s))]   # a clone: `m` changes before the gradient is taken
+    first = torch.stack([o.detach().flatten().logsumexp(0) - math.log(o.numel()/self.n) for o in u])
+    log_z = torch.where(self.log_z.isnan(), first, self.log_z)
+    if self.training: self.learn(vs, vt, places[:,0], log_z)
+    return [o - z for o, z in zip(u, log_z)]
 
 # %% ../nbs/07b_contrast.ipynb #crd
 class CRD(FeatureTerm):
@@ -122,24 +132,32 @@ class CRD(FeatureTerm):
         if len(labels.unique()) < 2: raise ValueError(f"{self.name}: all training images are of one class, so there are no wrong pairs")
         self.labels = labels
 
-    def adapter(self, fs, ft):
-        embed = lambda f: self.normed(nn.Linear(f.shape[1], self.dim))
-        return nn.ModuleDict(dict(s=embed(vec(fs)), t=embed(vec(ft)), memory=Memory(self.labels, self.dim, self.momentum, self.T)))
-
-    def embed(self, a, fs, ft): # `[B,dim]` each, of length 1
-        return F.normalize(a['s'](vec(fs))), F.normalize(a['t'](vec(ft)))
-
     def build(self, s, t):
         if self.labels is None: raise ValueError(f"{self.name}: no labels yet; call bind(student, teacher, x, labels=…) first")
         super().build(s, t)
 
-    def compare_all(self, pairs, s, y):
-        if s.index is None: raise ValueError(f"{self.name} needs to know which images these are: fill Scores.index with their places in the training set")
-        return sum(self.contrast(a, *self.embed(a, fs, ft), s.index) for a, (fs, ft) in zip(self.adapters, pairs))
+# %% ../nbs/07b_contrast.ipynb #adapter
+@patch
+def adapter(self:CRD, fs, ft):
+    "Two linear maps to the embedding and a memory"
+    embed = lambda f: self.normed(nn.Linear(f.shape[1], self.dim))
+    return nn.ModuleDict(dict(s=embed(vec(fs)), t=embed(vec(ft)), memory=Memory(self.labels, self.dim, self.momentum, self.T)))
 
-    def contrast(self, a, vs, vt, index):
-        "The loss of one pair of layers"
-        return sum(nce(u, a['memory'].n) for u in a['memory'](vs, vt, index, self.negatives))
+@patch
+def embed(self:CRD, a, fs, ft): # `a` from `adapter`; `[B,dim]` each, of length 1
+    "The embeddings of a batch"
+    return F.normalize(a['s'](vec(fs))), F.normalize(a['t'](vec(ft)))
+
+@patch
+def contrast(self:CRD, a, vs, vt, index):
+    "The loss of one pair of layers"
+    return sum(nce(u, a['memory'].n) for u in a['memory'](vs, vt, index, self.negatives))
+
+@patch
+def compare_all(self:CRD, pairs, s, y):
+    "The loss of all pairs of layers"
+    if s.index is None: raise ValueError(f"{self.name} needs to know which images these are: fill Scores.index with their places in the training set")
+    return sum(self.contrast(a, *self.embed(a, fs, ft), s.index) for a, (fs, ft) in zip(self.adapters, pairs))
 
 # %% ../nbs/07b_contrast.ipynb #sinkhorn
 @torch.no_grad()
@@ -166,7 +184,7 @@ class WCoRD(CRD):
         dual = sum((o[:,1:].sum(1) - o[:,0]).mean() for o in h)
         return self.glob*dual + self.local*(sinkhorn(C.detach())*C).sum()
 
-# %% ../nbs/07b_contrast.ipynb #vid
+# %% ../nbs/07b_contrast.ipynb #vid-2
 @method('vid')
 def _vid(scales, gamma, vid_weight=1., with_kd=0., **hyper):
     "arXiv 1904.05835, as in RepDistiller"

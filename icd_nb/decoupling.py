@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AFFINE', 'BATCH_NORM', 'Scores', 'cell_matrices', 'averaged_map', 'CellRows', 'main_logits', 'still', 'Head',
-           'find_head', 'check_head', 'Scorer', 'check_pass', 'local_logits', 'complementary']
+           'find_head', 'check_head', 'check_pass', 'Scorer', 'local_logits', 'complementary']
 
 # %% ../nbs/04_decoupling.ipynb #8224be7d
 from contextlib import contextmanager
@@ -49,6 +49,7 @@ def log_p(self:Scores, T:float=1., # temperature
     log_p = self.kept(('log_p', T, local), compute)
     return log_p.transpose(1, 2) if local else log_p
 
+# %% ../nbs/04_decoupling.ipynb #verdict
 @patch
 def verdict(self:Scores, local:bool=True # of cells `[B,P]`, or of images `[B]`?
            )->Tensor:
@@ -86,9 +87,13 @@ def averaged_map(func, args, kwargs, # a call of PyTorch
     if not isinstance(dims, (tuple, list)): return None
     return {(2,3): x, (1,2): x.movedim(3, 1)}.get(tuple(sorted(d%4 for d in dims))) # (1,2): channels come last, as in Swin
 
-# %% ../nbs/04_decoupling.ipynb #cellrows
-AFFINE = frozenset('linear conv2d batch_norm dropout flatten view reshape squeeze unsqueeze permute transpose contiguous to float size dim __get__ __getitem__'.split())
+# %% ../nbs/04_decoupling.ipynb #735c4513
+AFFINE = frozenset('linear conv2d batch_norm dropout flatten view reshape squeeze unsqueeze permute transpose contiguous to float size dim '
+                   '__get__ __getitem__'.split())
+BATCH_NORM = ("the head has a batch norm in training mode, which would take its statistics over cells instead of images; "
+              "put that layer into eval mode, or use a model without one after the pooling")
 
+# %% ../nbs/04_decoupling.ipynb #cellrows
 class CellRows(TorchFunctionMode):
     "Counts the whole-map averages of a forward pass; number `at` comes out as `[B·(1+R),C]`"
     def __init__(self, at:int=0, # which one to replace; 0: none
@@ -102,15 +107,12 @@ class CellRows(TorchFunctionMode):
         if self.replaced and func is F.batch_norm and kwargs.get('training'): raise ValueError(BATCH_NORM)
         out = func(*args, **kwargs)
         fmap = averaged_map(func, args, kwargs, out)
-        if fmap is None: self.after.append(func.__name__)
+        if fmap is None: self.after.append(getattr(func, '__name__', '?'))
         else: self.n, self.fmap, self.after = self.n+1, fmap, []
         if fmap is None or self.n != self.at or fmap.shape[2:].numel() != self.rows.shape[1]: return out
         self.replaced = True
         rows = self.rows.to(fmap.dtype).expand(len(fmap), -1, -1)
         return torch.bmm(rows, fmap.flatten(2).transpose(1, 2)).reshape(-1, *out.shape[1:])
-
-BATCH_NORM = ("the head has a batch norm in training mode, which would take its statistics over cells instead of images; "
-              "put that layer into eval mode, or use a model without one after the pooling")
 
 # %% ../nbs/04_decoupling.ipynb #main-logits
 def main_logits(out)->Tensor: # `[N,K]`
@@ -130,6 +132,7 @@ def still(model:nn.Module):
     finally:
         for m,training in modes: m.training = training
 
+# %% ../nbs/04_decoupling.ipynb #head
 @dataclass
 class Head:
     "What a probe found out about a model's head, for images of one size"
@@ -138,6 +141,7 @@ class Head:
     rows:Tensor # weights of the averages that it scores: the whole map's, then R others `[1+R,H·W]`
     up:Tensor # weights of their scores in the cells' `[P,R]`; None: the rows are the cells
 
+# %% ../nbs/04_decoupling.ipynb #find-head
 def find_head(model:nn.Module, # in eval mode
               x:Tensor, # a few images `[B,3,H,W]`
               scales, chained:bool=True)->Head:
@@ -153,6 +157,7 @@ def find_head(model:nn.Module, # in eval mode
     check_head(model, x, head, z)
     return head
 
+# %% ../nbs/04_decoupling.ipynb #check-head
 def check_head(model, x, head:Head, z): # z: the model's logits `[B,K]`
     "A `ValueError` unless the head scores each row by itself, the whole map's as the model does"
     why = f"{type(model).__name__}: what follows its last average over a feature map cannot score cells"
@@ -162,6 +167,14 @@ def check_head(model, x, head:Head, z): # z: the model's logits `[B,K]`
     if len(rows) != len(head.rows)*len(x): raise ValueError(f"{why} ({len(head.rows)*len(x)} rows went in, {len(rows)} came out)")
     off, eps = (rows.unflatten(0, (len(x), -1))[:,0] - z).abs().max(), 1e-3 if z.dtype in (torch.float32, torch.float64) else .1
     if off > eps*z.abs().max(): raise ValueError(f"{why} (its logits for whole images would be off by {off:.2g})")
+
+# %% ../nbs/04_decoupling.ipynb #check-pass
+def check_pass(mode:CellRows, head:Head):
+    "A `ValueError` if the forward pass went differently from the probe's"
+    if mode.n != head.at or not mode.replaced:
+        raise ValueError(f"the model averaged {mode.n} whole feature maps, but {head.at} when it was probed in eval mode; "
+                         "if it has an auxiliary classifier in training mode, switch that off")
+    if head.affine and not AFFINE.issuperset(mode.after): raise ValueError("the model's head has changed since this Scorer first saw it; make a new Scorer")
 
 # %% ../nbs/04_decoupling.ipynb #scorer
 class Scorer(nn.Module):
@@ -186,18 +199,12 @@ class Scorer(nn.Module):
 
 def _kind(x): return (*x.shape[1:], x.dtype, x.device)
 
-def check_pass(mode:CellRows, head:Head):
-    "A `ValueError` if the forward pass went differently from the probe's"
-    if mode.n != head.at or not mode.replaced:
-        raise ValueError(f"the model averaged {mode.n} whole feature maps, but {head.at} when it was probed in eval mode; "
-                         "if it has an auxiliary classifier in training mode, switch that off")
-    if head.affine and not AFFINE.issuperset(mode.after): raise ValueError("the model's head has changed since this Scorer first saw it; make a new Scorer")
-
+# %% ../nbs/04_decoupling.ipynb #probe
 @patch
 @torch.compiler.disable
 def probe(self:Scorer, x:Tensor)->Head:
     "Find the head for images like `x` and remember it; the first call does this by itself"
-    with still(self.model): self.heads[_kind(x)] = find_head(self.model, x[[0,-1]], self.scales, self.chained)
+    with torch.inference_mode(False), still(self.model): self.heads[_kind(x)] = find_head(self.model, x[[0,-1]], self.scales, self.chained)
     return self.heads[_kind(x)]
 
 # %% ../nbs/04_decoupling.ipynb #local-logits

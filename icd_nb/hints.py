@@ -105,15 +105,16 @@ def median_sq_distance(X, # features `[N,C]`, float64
     "The median of the N×N squared distances between the rows of `X`, exact, by tiles"
     N, (A, B) = len(X), distance_factors(X)
     places = [(p-N)//2 for p in ((N*N-1)//2, N*N//2)]     # the two middle entries; they are averaged
-    shifts = torch.linspace(1, N-1, min(16, N-1)).long().tolist()
+    shifts = torch.linspace(1, N-1, min(8, N-1)).long().tolist()
     sample = torch.cat([(X - X.roll(s, 0)).square().sum(1) for s in shifts]).sort().values
     lo, hi = (sample[int(len(sample)*q)] for q in (.5-slack, .5+slack)) if slack < .5 else (-torch.inf, torch.inf)
     below, kept = 0, []
     for a, b in ((a, b) for a in range(0, N, tile) for b in range(a, N, tile)):
         d = A[a:a+tile] @ B[b:b+tile].T
         if a == b: d = d[torch.ones_like(d, dtype=torch.bool).triu(1)]
-        below += torch.count_nonzero(d < lo)
-        kept.append(d[(d >= lo) & (d <= hi)])
+        under = d < lo
+        below += torch.count_nonzero(under)
+        kept.append(d[(d <= hi) ^ under])     # not above the bracket, less what is below it
     kept, at = torch.cat(kept), [p - int(below) for p in places]
     if slack < .5 and not 0 <= at[0] <= at[1] < len(kept): return median_sq_distance(X, tile, slack=1)
     return sum(kept.kthvalue(p+1).values if p >= 0 else X.new_zeros(()) for p in at)/2

@@ -63,6 +63,7 @@ def at_hints(weight, term, hints, student_hints=None, part='all', with_kd=1., **
     "CE, `weight` times the term at the hint points, and KD"
     return beside_ce(weight, AtHints(term, hints, student_hints, part), with_kd=with_kd, **hyper)
 
+# %% ../nbs/08a_methods.ipynb #fitnet-hints
 @method('fitnet_hints')
 def _fitnet_hints(scales, gamma, hints=None, student_hints=None, fitnet_weight=100., with_kd=1., **hyper):
     "arXiv 2103.00053 with FitNet"
@@ -73,6 +74,7 @@ def _at_hints(scales, gamma, hints=None, student_hints=None, at_weight=1000., wi
     "arXiv 2103.00053 with AT"
     return at_hints(at_weight, AT(), hints, student_hints, with_kd=with_kd, **hyper)
 
+# %% ../nbs/08a_methods.ipynb #vid-hints
 @method('vid_hints')
 def _vid_hints(scales, gamma, hints=None, student_hints=None, vid_weight=1., with_kd=1., **hyper):
     "arXiv 2103.00053 with VID"
@@ -83,6 +85,7 @@ def _crd_hints(scales, gamma, hints=None, student_hints=None, crd_weight=.8, neg
     "arXiv 2103.00053 with CRD: a memory for each point"
     return at_hints(crd_weight, CRD(negatives=negatives), hints, student_hints, with_kd=with_kd, **hyper)
 
+# %% ../nbs/08a_methods.ipynb #atcrd-hints
 @method('atcrd_hints')
 def _atcrd_hints(scales, gamma, hints=None, student_hints=None, at_weight=1000., crd_weight=.8, negatives=16384, with_kd=1., **hyper):
     "arXiv 2103.00053 with AT at all points but the last, and CRD at the last"

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['likeness', 'SP', 'distances', 'angles', 'RKD', 'affinity', 'PKT', 'pearson', 'DIST', 'standardise', 'Standardised']
 
-# %% ../nbs/07a_relations.ipynb #97dbd1e2
+# %% ../nbs/07a_relations.ipynb #af013f6c
 import torch, torch.nn.functional as F
 from torch import Tensor
 from .decoupling import Scores
-from .features import FeatureTerm, beside_ce, head_input, vec
+from .features import FeatureTerm, beside_ce
+from .layers import head_input, vec
 from .losses import CE, CellLoss, KD, METHODS, SDD, _icd, method
 
 # %% ../nbs/07a_relations.ipynb #likeness
@@ -19,6 +20,7 @@ def likeness(f:Tensor # features `[B,…]`
     f = f.flatten(1)
     return F.normalize(f @ f.T)
 
+# %% ../nbs/07a_relations.ipynb #sp
 class SP(FeatureTerm):
     "Mean squared difference of the likeness matrices"
     name, maps = 'sp', False
@@ -38,6 +40,7 @@ def angles(f:Tensor # `[B,C]`
     e = F.normalize(f[None] - f[:,None], dim=2)
     return e @ e.mT
 
+# %% ../nbs/07a_relations.ipynb #rkd
 class RKD(FeatureTerm):
     "Huber loss of the distances and of the angles between images"
     name, maps = 'rkd', False
@@ -57,6 +60,7 @@ def affinity(f:Tensor, # `[B,C]`
     p = (f @ f.T + 1)/2
     return p/p.sum(1, keepdim=True)
 
+# %% ../nbs/07a_relations.ipynb #pkt
 class PKT(FeatureTerm):
     "KL divergence of the affinities"
     name, maps = 'pkt', False
@@ -72,6 +76,7 @@ def pearson(a:Tensor, b:Tensor, dim:int)->Tensor:
     n = lambda o: o.norm(dim=dim, keepdim=True)
     return (a*b).sum(dim, keepdim=True)/(n(a)*n(b) + 1e-8)
 
+# %% ../nbs/07a_relations.ipynb #dist
 class DIST(CellLoss):
     "Correlation of the probabilities, over classes and over images, times T² (arXiv 2205.10536)"
     name = 'dist'
@@ -90,6 +95,7 @@ def standardise(z:Tensor # logits, classes are dimension 1
     z = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
     return (z - z.mean(1, keepdim=True))/(z.std(1, keepdim=True) + 1e-7)
 
+# %% ../nbs/07a_relations.ipynb #standardised
 class Standardised(CellLoss):
     "Another loss on standardised logits, of whole images or of cells (arXiv 2403.01427)"
     def __init__(self, term:CellLoss): # a loss on logits, such as `KD(T=2)`
@@ -100,7 +106,7 @@ class Standardised(CellLoss):
         return s.kept('standardised', lambda: Scores(standardise(s.logits), None if s.local is None else standardise(s.local), s.scales))
     def cells(self, s, t, y, local): return self.term.cells(self.logits(s), self.logits(t), y, local)
 
-# %% ../nbs/07a_relations.ipynb #sp
+# %% ../nbs/07a_relations.ipynb #sp-2
 @method('sp')
 def _sp(scales, gamma, sp_weight=3000., with_kd=0., **hyper):
     "arXiv 1907.09682, as in RepDistiller: the last stage"
@@ -116,6 +122,7 @@ def _pkt(scales, gamma, pkt_weight=30000., with_kd=0., **hyper):
     "arXiv 1803.10837, as in RepDistiller"
     return beside_ce(pkt_weight, PKT(), with_kd=with_kd, **hyper)
 
+# %% ../nbs/07a_relations.ipynb #dist-2
 @method('dist')
 def _dist(scales, gamma, T=4., dist_beta=2., dist_gamma=2., **_):
     "arXiv 2205.10536, CIFAR-100"
@@ -126,6 +133,7 @@ def _kd_ls(scales, gamma, T=2., ce_weight=.1, ls_weight=9., **_):
     "arXiv 2403.01427, official code; T is 3 for some pairs"
     return ce_weight*CE() + ls_weight*Standardised(KD(T))
 
+# %% ../nbs/07a_relations.ipynb #sd-dist
 @method('sd_dist')
 def _sd_dist(scales, gamma, T=4., dist_beta=2., dist_gamma=2., beta=2., right='label', **_):
     "not published: DIST on every cell, with SDD's weights"

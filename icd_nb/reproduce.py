@@ -30,7 +30,7 @@ from .trainer import Recipe, Speed, Student, default_lr, fit_many, time_epoch
 
 # %% ../nbs/11_reproduce.ipynb #paper-name
 PAPER_NAMES = dict(resnet32x4='ResNet32x4', resnet8x4='ResNet8x4', wrn_40_2='WRN-40-2', wrn_40_1='WRN-40-1', wrn_16_2='WRN-16-2', vgg13='VGG13', vgg8='VGG8',
-                   resnet56='ResNet56', resnet110='ResNet110', resnet20='ResNet20', resnet32='ResNet32', ShuffleV1='ShuffleNetV1', ShuffleV2='ShuffleNetV2',
+                   resnet56='ResNet56', resnet110='ResNet110', resnet20='ResNet20', resnet32='ResNet32', resnet8='ResNet8', resnet14='ResNet14', ShuffleV1='ShuffleNetV1', ShuffleV2='ShuffleNetV2',
                    kd='KD', dkd='DKD', nkd='NKD', sd_kd='SD-KD', sd_dkd='SD-DKD', sd_nkd='SD-NKD', icd_kd='iCD (SD-KD)', icd_dkd='iCD (SD-DKD)', icd_nkd='iCD (SD-NKD)',
                    fitnet='FitNet', at='AT', sp='SP', rkd='RKD', pkt='PKT', vid='VID', crd='CRD', wcord='WCoRD', semckd='SemCKD', reviewkd='ReviewKD', mgd='MGD', nst='NST',
                    minibirds='MiniBirds', cifar100='CIFAR-100', cub200='CUB-200-2011', kd_ls='KD+LS', ce='student')

@@ -5,10 +5,12 @@
 # %% auto #0
 __all__ = ['Generation', 'MGD', 'sum_mse', 'unit_mlp', 'projector', 'similarity', 'SemCKD', 'hcl', 'ABF', 'ReviewKD']
 
-# %% ../nbs/07c_review.ipynb #1c1c6854
+# %% ../nbs/07c_review.ipynb #017594e4
 import torch, torch.nn as nn, torch.nn.functional as F
+from fastcore.basics import patch
 from torch import Tensor
-from .features import FeatureTerm, beside_ce, head_input, same_size, side, stages, vec
+from .features import FeatureTerm, beside_ce, same_size
+from .layers import head_input, side, stages, vec
 from .losses import method
 
 # %% ../nbs/07c_review.ipynb #generation
@@ -22,6 +24,7 @@ class Generation(nn.Module):
         f = self.align(f)
         return self.generate(f * (torch.rand(*f.shape[:2], 1, 1, device=f.device) >= self.p))
 
+# %% ../nbs/07c_review.ipynb #mgd
 class MGD(FeatureTerm):
     "Squared distance of the teacher's map from what is generated from a masked map of the student"
     name = 'mgd'
@@ -46,6 +49,7 @@ def projector(cs:int, ct:int)->nn.Module:
     conv = lambda ci, co, k: nn.Conv2d(ci, co, k, padding=k//2, bias=False)
     return nn.Sequential(conv(cs, 2*ct, 1), nn.BatchNorm2d(2*ct), nn.ReLU(), conv(2*ct, 2*ct, 3), nn.BatchNorm2d(2*ct), nn.ReLU(), conv(2*ct, ct, 1))
 
+# %% ../nbs/07c_review.ipynb #similarity
 def similarity(f:Tensor, # `[B,…]`
                n:int)->Tensor: # `[B,n]`
     "Inner products of the images of a batch; columns without an image are 0"
@@ -66,19 +70,23 @@ class SemCKD(FeatureTerm):
         parts = dict(query=mlps(self.student_layers), key=mlps(self.teacher_layers), project=nn.ModuleList(projector(a.shape[1], b.shape[1]) for a, b in pairs))
         self.adapters = nn.ModuleDict(parts).to(pairs[0][0])
 
-    def weights(self, pairs)->Tensor: # `[B, stages of student, stages of teacher]`
-        "How much each stage of the student attends to each of the teacher"
-        fs, ft = dict(zip((a for a, _ in self.layers), (f for f, _ in pairs))), dict(zip((b for _, b in self.layers), (f for _, f in pairs)))
-        embed = lambda mlps, fs: torch.stack([F.normalize(m(similarity(f, self.n)), dim=1) for m, f in zip(mlps, fs.values())], 1)
-        return (embed(self.adapters['query'], fs) @ embed(self.adapters['key'], ft).mT).softmax(2)
+# %% ../nbs/07c_review.ipynb #weights
+@patch
+def weights(self:SemCKD, pairs)->Tensor: # `[B, stages of student, stages of teacher]`
+    "How much each stage of the student attends to each of the teacher"
+    fs, ft = dict(zip((a for a, _ in self.layers), (f for f, _ in pairs))), dict(zip((b for _, b in self.layers), (f for _, f in pairs)))
+    embed = lambda mlps, fs: torch.stack([F.normalize(m(similarity(f, self.n)), dim=1) for m, f in zip(mlps, fs.values())], 1)
+    return (embed(self.adapters['query'], fs) @ embed(self.adapters['key'], ft).mT).softmax(2)
 
-    def compare_all(self, pairs, s, y):
-        errors = []
-        for r, (fs, ft) in zip(self.adapters['project'], pairs):
-            fs, ft = same_size(fs, ft)
-            errors.append((r(fs) - ft).square().mean((1,2,3)))
-        w = self.weights(pairs)
-        return (w.flatten(1)*torch.stack(errors, 1)).sum()/(len(w)*w.shape[1])
+@patch
+def compare_all(self:SemCKD, pairs, s, y):
+    "The errors of all pairs of stages, weighted by attention"
+    errors = []
+    for r, (fs, ft) in zip(self.adapters['project'], pairs):
+        fs, ft = same_size(fs, ft)
+        errors.append((r(fs) - ft).square().mean((1,2,3)))
+    w = self.weights(pairs)
+    return (w.flatten(1)*torch.stack(errors, 1)).sum()/(len(w)*w.shape[1])
 
 # %% ../nbs/07c_review.ipynb #hcl
 def hcl(fs:Tensor, ft:Tensor # maps of one shape
@@ -108,6 +116,7 @@ class ABF(nn.Module):
         if side(x) != size: x = F.interpolate(x, size)
         return self.leave(x), x
 
+# %% ../nbs/07c_review.ipynb #reviewkd
 class ReviewKD(FeatureTerm):
     "Each stage of the student, fused with all deeper ones, against the teacher's; the last pair counts as vectors"
     name = 'reviewkd'
@@ -130,7 +139,7 @@ class ReviewKD(FeatureTerm):
             losses.append(hcl(out, ft))
         return sum(losses)
 
-# %% ../nbs/07c_review.ipynb #mgd
+# %% ../nbs/07c_review.ipynb #mgd-2
 @method('mgd')
 def _mgd(scales, gamma, mgd_weight=7e-5, mgd_p=.15, with_kd=0., **hyper):
     "arXiv 2205.01529, official code for classification"

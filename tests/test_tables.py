@@ -1,0 +1,230 @@
+"The ledger and the table notebooks: their arithmetic, what is run and what is not, and the published figures"
+import itertools, json, re, resource, subprocess
+from dataclasses import replace
+import pytest
+from conftest import BIN, ROOT
+from icd_nb import tables, trainer
+from icd_nb.data import load_data
+from icd_nb.reproduce import Cell, Lab, paper_name, published_figures
+from icd_nb.tables import (FEATURE_METHODS, LOGIT_METHODS, PAIRS, Ledger, comparisons, fill, has_result, is_full, label, overview, pair_table, plan, same_pair,
+                           split_contexts, table_cell, table_row, verdict)
+
+KD = table_cell('cifar100', 'resnet32x4', 'ShuffleV1')
+
+def made_up(cell, top1, data='d0', precision='fp32', teacher='t0'):
+    settings = dict(cell.settings, data=data, precision=precision) | ({} if cell.method == 'ce' else dict(teacher_weights=teacher))
+    return dict(method=cell.method, seed=cell.seed, top1_last=top1, top1_best=top1+1, top5_last=90., seconds=1., settings=settings, versions={},
+                history=[dict(epoch=1, test_top1=top1, terms=dict(ce=1.23456789))])
+
+def three(method, values, **kw): return [made_up(same_pair(KD, method, s), v, **kw) for s, v in enumerate(values)]
+
+# the arithmetic
+
+def test_mean_spread_and_paired_interval():
+    row = table_row(same_pair(KD, 'sd_kd'), three('sd_kd', (71., 74., 77.)) + three('kd', (70., 72., 74.)), KD)
+    assert row['last'] == [71., 74., 77.] and row['n'] == row['pairs'] == 3
+    assert row['difference'] == 2. and abs(row['difference_95'] - 4.302653/3**.5) < 1e-5 # differences 1, 2, 3; t with two degrees of freedom
+    assert abs(row['gap'] - (75. - 76.30)) < 1e-9 # the published figure is of the best epoch, and so is ours here
+    assert row['differs'] is False and table_row(same_pair(KD, 'sd_kd'), three('sd_kd', (70., 70.1, 70.2)))['differs'] is True
+
+def test_pairs_are_of_the_same_seed():
+    "A base without the seed does not count"
+    runs = three('sd_kd', (71., 74., 77.)) + [made_up(same_pair(KD, 'kd', s), v) for s, v in ((1, 72.), (2, 75.), (7, 0.))]
+    row = table_row(same_pair(KD, 'sd_kd'), runs, KD)
+    assert (row['pairs'], row['difference']) == (2, 2.)
+
+def test_what_was_not_run_says_so():
+    text = pair_table(KD, three('kd', (74., 75.)))
+    assert text.count('| – | not run | not run |') == len(LOGIT_METHODS) + len(FEATURE_METHODS) - 1
+    assert 'Teacher ResNet32x4: not run, published 79.42' in text
+    assert overview([KD], []).count('not run') == len(LOGIT_METHODS)
+    assert verdict([KD], three('icd_kd', (1., 2.))) == 'No comparison has two seeds yet: nothing can be said.'
+
+def test_verdict_says_where_icd_is_not_ahead():
+    runs = three('sd_kd', (70., 71., 72.)) + three('icd_kd', (69., 70.1, 70.9)) + three('sd_dkd', (70., 71., 72.)) + three('icd_dkd', (70.5, 70.5, 72.))
+    assert [o['verdict'] for o in comparisons([KD], runs)] == ['behind', 'not told apart']
+    assert 'ahead in 0, behind in 1, not told apart in 1' in verdict([KD], runs)
+
+# settings are never mixed
+
+@pytest.mark.parametrize('other', [dict(data='d1'), dict(precision='bf16'), dict(teacher='t1')])
+def test_contexts_have_tables_of_their_own(other):
+    runs = three('kd', (74., 75.)) + three('kd', (10., 20.), **other)
+    assert [len(o) for o in split_contexts(runs)] == [2, 2]
+    text = pair_table(KD, runs, ['kd'])
+    assert '74.50 ± 0.71' in text and '15.00 ± 7.07' in text
+
+@pytest.mark.parametrize('other', [dict(epochs=5), dict(scales=(1,4)), dict(gamma=8.), dict(lr=.1), dict(bs=128), dict(n_train=100), dict(hyper=(('beta', 4.),))])
+def test_another_setting_is_another_cell(other):
+    cell = same_pair(KD, 'icd_kd')
+    odd = [made_up(replace(cell, seed=s, **other), 10.) for s in (0, 1)]
+    row = table_row(cell, [made_up(replace(cell, seed=s), 76.) for s in (0, 1)] + odd)
+    assert row['last'] == [76., 76.]
+
+def test_short_runs_and_parts_bear_it_in_their_names():
+    full = dict(made_up(KD, 1.)['settings'])
+    assert label(full) == 'CIFAR-100' and is_full(full)
+    for other in (dict(epochs=5), dict(dataset='cifar100-1000+500-seed0'), dict(dataset='cub50'), dict(bs=128), dict(lr=1.)):
+        assert label({**full, **other}) != 'CIFAR-100' and not is_full({**full, **other})
+        assert '74.07' not in pair_table(replace(KD, **{k: v for k, v in other.items()}), [], ['kd'])
+
+# the ledger
+
+def test_merge(tmp_path):
+    here, there = Ledger(tmp_path/'a'), Ledger(tmp_path/'b')
+    for o in three('kd', (70., 71.)): here.add(o)
+    for o in three('kd', (70., 99., 72.)): there.add(o)
+    said = here.merge(there)
+    assert [len(said[k]) for k in ('added', 'same', 'differs')] == [1, 1, 1] and '-s1-' in said['differs'][0]
+    assert [o['top1_last'] for o in here] == [70., 71., 72.] # what was here stays
+    assert here.merge(there)['added'] == [] and len(here) == 3
+
+def test_files_are_readable_and_small(tmp_path):
+    long = made_up(KD, 70.) | dict(history=[dict(epoch=e, lr=.05, seconds=1/3, terms=dict(ce=1/e, kd=2/e, total=3/e), train_top1=1/7, test_top1=1/3, test_top5=2/3, test_loss=1/e) for e in range(1, 241)])
+    book = Ledger(tmp_path)
+    book.add(long)
+    file, = tmp_path.iterdir()
+    assert file.name.startswith('cifar100-e240-resnet32x4-ShuffleV1-kd-s0-') and file.stat().st_size < 20_000
+    back, = book
+    assert back['history'][9]['terms'] == dict(ce=.1, kd=.2, total=.3) and back['label'] == 'CIFAR-100' and back['settings'] == long['settings']
+
+def test_a_file_changed_by_hand_is_found(tmp_path):
+    book = Ledger(tmp_path)
+    book.add(made_up(KD, 70.))
+    file, = tmp_path.iterdir()
+    file.write_text(file.read_text().replace('"epochs": 240', '"epochs": 24'))
+    with pytest.raises(ValueError, match='its settings are not those of its name'): list(book)
+
+# the published figures
+
+def columns(text): return [[c.strip() for c in line.strip('| ').split(' | ')] for line in text.splitlines() if line.startswith('| ') and not line.startswith(('| ---', '| method'))]
+
+@pytest.mark.parametrize('dataset, teacher, student', [(d, *p) for d in ('cifar100', 'cub200') for p in PAIRS[d]])
+def test_published_figures_are_those_of_the_file(dataset, teacher, student):
+    where = dict(dataset=paper_name(dataset), teacher=paper_name(teacher), student=paper_name(student))
+    known = [o for o in published_figures() if all(o.get(k) == v for k, v in where.items())]
+    rows = columns(pair_table(table_cell(dataset, teacher, student), []))
+    assert [r[0] for r in rows] == LOGIT_METHODS + FEATURE_METHODS
+    for method, *_, figure, gap, differs, source in rows:
+        mine = {f"{o['top1']:.2f}" for o in known if o['method'] == paper_name(method) and 'top1' in o}
+        if method == 'ce': mine = {f"{o['student_top1']:.2f}" for o in published_figures() if o['dataset'] == where['dataset'] and o.get('student') == where['student'] and 'student_top1' in o}
+        assert (figure.split(' ')[0] in mine) if mine and figure != '–' else figure == '–', (method, figure, mine)
+        if dataset == 'cub200' and method in LOGIT_METHODS: assert figure != '–'
+        assert gap == differs == '–'
+
+def test_figures_that_everybody_knows():
+    "From the papers' tables, typed here by hand"
+    for cell, row in ((table_cell('cifar100', 'resnet32x4', 'ShuffleV1'), dict(ce=70.50, kd=74.07, dkd=76.45, sd_kd=76.30, sd_dkd=77.30, icd_kd=76.56, icd_dkd=76.76, crd=75.11, reviewkd=77.45)),
+                      (table_cell('cub200', 'resnet32x4', 'MobileNetV2'), dict(ce=40.23, kd=56.09, sd_kd=60.51, icd_kd=61.17, sd_nkd=62.69))):
+        shown = {r[0]: r[5].split(' ')[0] for r in columns(pair_table(cell, []))}
+        assert {k: shown[k] for k in row} == {k: f'{v:.2f}' for k, v in row.items()}
+
+# what is run
+
+@pytest.fixture
+def lab(tmp_path):
+    return Lab(load_data('minibirds').subset(160, 80, seed=0), tmp_path/'runs', 'cpu', trainer.Speed.plain(), teachers=tmp_path/'teachers')
+
+def cells(epochs=1, methods=('ce', 'kd', 'icd_kd'), seeds=2):
+    pair = table_cell('minibirds', 'resnet8', 'resnet8', epochs=epochs, n_train=160, n_test=80)
+    return [same_pair(pair, m, s) for s in range(seeds) for m in methods]
+
+def trained(monkeypatch):
+    "The names of the students that are trained from here on"
+    names, real = [], tables.Lab.run
+    def run(self, todo, deadline=None):
+        names.extend(f'{o.method} s{o.seed}' for g in self.todo(todo) for o in g)
+        return real(self, todo, deadline)
+    monkeypatch.setattr(tables.Lab, 'run', run)
+    return names
+
+def test_a_deleted_cell_is_run_again_and_nothing_else(lab, tmp_path, monkeypatch):
+    book = Ledger(tmp_path/'results')
+    assert fill(book, cells(), lab, 10)
+    assert len(book) == 7 # and the teacher's accuracy
+    names, before = trained(monkeypatch), {o.name: (o.stat().st_mtime_ns, json.loads(o.read_text())) for o in book.path.iterdir()}
+    assert fill(book, cells(), lab, 10) and names == []
+    gone, = book.path.glob('*icd_kd-s1-*')
+    gone.unlink()
+    assert fill(book, cells(), lab, 10) and names == ['icd_kd s1']
+    after = {o.name: (o.stat().st_mtime_ns, json.loads(o.read_text())) for o in book.path.iterdir()}
+    assert [k for k in before if before[k][0] != after[k][0]] == [gone.name]
+    assert before[gone.name][1]['top1_last'] == after[gone.name][1]['top1_last']
+
+class Clock:
+    "A clock that moves on by a second whenever it is asked"
+    def __init__(self): self.now = itertools.count()
+    def monotonic(self): return float(next(self.now))
+
+def test_a_run_stopped_by_its_minutes_goes_on(lab, tmp_path, monkeypatch):
+    todo = cells(epochs=4, methods=('kd', 'icd_kd'), seeds=1)
+    at_once = Ledger(tmp_path/'at once')
+    fill(at_once, todo, Lab(lab.data, tmp_path/'other', 'cpu', lab.speed, teachers=tmp_path/'teachers'), 10, teacher_epochs=1)
+    book = Ledger(tmp_path/'results')
+    with monkeypatch.context() as m:
+        m.setattr(trainer, 'time', Clock())
+        m.setattr(tables, 'time', trainer.time)
+        m.setattr(tables.Lab, 'seconds', lambda self, cells, n=3: 1.)
+        assert not fill(book, todo, lab, 20/60, teacher_epochs=1)
+    lines = [len(o.read_text().splitlines()) for o in lab.folder.glob('*/metrics.jsonl')]
+    assert len(lines) == 2 and 1 <= lines[0] == lines[1] < 4, lines
+    assert all(o['method'] == 'teacher' for o in book)
+    assert fill(book, todo, lab, 10, teacher_epochs=1)
+    numbers = lambda book: [(o['method'], o['top1_last'], [h['test_loss'] for h in o['history']]) for o in book if o['method'] != 'teacher']
+    assert numbers(book) == numbers(at_once) and len(numbers(book)) == 2
+
+def test_too_little_time_begins_nothing(lab, tmp_path, capsys):
+    assert not fill(Ledger(tmp_path/'results'), cells(), lab, 1e-5)
+    assert 'too short for an epoch' in capsys.readouterr().out and not (tmp_path/'results').exists()
+
+def test_plan_is_cheapest_first_and_knows_the_ledger():
+    todo = [same_pair(table_cell('cifar100', *p), m, s) for p in PAIRS['cifar100'] for m in ('kd', 'sd_kd') for s in (0, 1)]
+    groups = plan(todo, has_result(three('kd', (70., 71.))))
+    assert sum(map(len, groups)) == len(todo) - 2
+    assert groups[0][0].teacher == 'vgg13' and groups[0][0].student == 'MobileNetV2' and groups[0][0].seed == 0 and groups[1][0].seed == 1
+    teachers = [k for k, _ in itertools.groupby(g[0].teacher for g in groups)]
+    assert len(teachers) == len(set(teachers)) == 4
+
+# the notebooks
+
+def papermill(nb, homes, out, **params):
+    args = [str(a) for k, v in params.items() for a in ('-p', k, v)]
+    return subprocess.run([BIN/'papermill', f'nbs/{nb}.ipynb', out, *args], cwd=ROOT, env=homes, capture_output=True, text=True)
+
+def shown(path): return '\n'.join(''.join(o.get('data', {}).get('text/markdown', o.get('text', ''))) for c in json.loads(path.read_text())['cells'] for o in c.get('outputs', []))
+
+@pytest.mark.parametrize('nb', ['91_cifar100', '92_cub200', '93_ablations'])
+def test_a_table_notebook_only_reads_and_is_quick(nb, homes, tmp_path):
+    began = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = papermill(nb, homes, tmp_path/'out.ipynb', ledger=tmp_path/'empty')
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert spent.ru_utime + spent.ru_stime - began.ru_utime - began.ru_stime < 20 # of the processor, whatever else it does
+    text = shown(tmp_path/'out.ipynb')
+    assert 'not run' in text and f'papermill nbs/{nb}.ipynb out.ipynb -p run true' in text and not (tmp_path/'empty').exists()
+
+TRIAL = dict(run='true', minutes=5, dataset='minibirds', pairs='resnet8:resnet8', seeds=2, epochs=1, n_train=160, n_test=80, device='cpu', precision='fp32')
+
+def test_a_table_notebook_fills_its_cells(homes, tmp_path):
+    homes = homes | dict(ICD_NB_RUNS=str(tmp_path/'runs'))
+    params = TRIAL | dict(methods='sd_kd,icd_kd', ledger=tmp_path/'results')
+    done = papermill('91_cifar100', homes, tmp_path/'out.ipynb', **params)
+    assert done.returncode == 0, done.stderr[-3000:]
+    text, files = shown(tmp_path/'out.ipynb'), sorted((tmp_path/'results').iterdir())
+    assert 'Nothing is missing.' in text and 'Of 1 comparisons' in text and 'MiniBirds-160+80-seed0, 1 of ' in text
+    assert len(files) == 5 and not [o.name for o in files if str(tmp_path) in o.read_text() or str(ROOT) in o.read_text()]
+    files[1].unlink()
+    papermill('91_cifar100', homes, tmp_path/'out.ipynb', **params)
+    assert sorted((tmp_path/'results').iterdir()) == files and 'seed 0: icd_kd: about' in shown(tmp_path/'out.ipynb')
+
+def test_the_ablations_fill_theirs(homes, tmp_path):
+    homes = homes | dict(ICD_NB_RUNS=str(tmp_path/'runs'))
+    done = papermill('93_ablations', homes, tmp_path/'out.ipynb', **TRIAL | dict(ablations='cells of SDD; weights of the scales', ledger=tmp_path/'results'))
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = shown(tmp_path/'out.ipynb')
+    assert 'Nothing is missing.' in text and re.search(r'\| equal \| 2 \| [\d.]+ ± ', text) and re.search(r'\| complementary \| 2 \|.*± .* \| – \|', text)
+
+@pytest.mark.parametrize('wrong, says', [(dict(mintues=3), "Did you mean 'minutes'?"), (dict(pairs='resnet32x4'), 'write pairs like'), (dict(run='maybe'), 'true or false'), (dict(methods='icd_kb'), "Did you mean 'icd_kd'?")])
+def test_bad_parameters_stop(wrong, says, homes, tmp_path):
+    done = papermill('91_cifar100', homes, tmp_path/'out.ipynb', **wrong)
+    assert done.returncode != 0 and says in done.stderr
