@@ -9,7 +9,7 @@ __all__ = ['PAPER_NAMES', 'PARAMETERS', 'DATASETS', 'paper_name', 'published_fig
            'plot_results', 'plot_curves', 'check_parameters', 'check_parameter', 'fill_parameters', 'cells_of',
            'write_report']
 
-# %% ../nbs/11_reproduce.ipynb #b49e19cf
+# %% ../nbs/11_reproduce.ipynb #be1b0b72
 import math, platform
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -25,6 +25,7 @@ from . import __version__
 from .core import check_choice, fingerprint, get_device, parse_scales, project_root, read_json, runs_home, seed_of, short_hash, write_json
 from .data import load_data
 from .losses import METHODS, objective
+from . import methods # fills METHODS with the feature methods
 from .models import MODELS, create_model, load_weights
 from .trainer import Recipe, Speed, Student, default_lr, fit_many, time_epoch
 

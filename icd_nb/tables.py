@@ -8,13 +8,13 @@ __all__ = ['NUMBERS', 'PAIRS', 'LOGIT_METHODS', 'FEATURE_METHODS', 'HEADER', 'ST
            'four_digits', 'to_columns', 'to_history', 'json_lines', 'full_epochs', 'label', 'described', 'is_full',
            'file_name', 'Ledger', 'shown_pair', 'pair_settings', 'uses_beta', 'table_cell', 'same_pair', 'is_last',
            'figure', 'alone', 'source', 'asked', 'runs_of', 'context', 'split_contexts', 'base_of', 'differs',
-           'table_row', 'num', 'Remarks', 'row_cells', 'table_rows', 'of_pair', 'teacher_line', 'pair_table',
-           'overview', 'step', 'plot_differences', 'comparisons', 'verdict', 'pair_of', 'other_pairs', 'methods_run',
-           'ledger_state', 'variant', 'ablations', 'ablation_figure', 'buildable', 'standard_of', 'ablation_rows',
-           'ablation_table', 'ablation_tables', 'plot_ablation', 'plot_ablations', 'flops', 'work', 'plan', 'called',
-           'has_result', 'plan_table', 'keep', 'checkpoint_of', 'time_for', 'ready_teacher', 'keep_teacher',
-           'fill_group', 'fill', 'table_parameters', 'pair_cells', 'wanted', 'wanted_variants', 'command', 'make_lab',
-           'fill_or_plan']
+           'table_row', 'num', 'Remarks', 'row_cells', 'table_rows', 'of_pair', 'main_runs', 'teacher_line',
+           'rows_table', 'pair_table', 'overview', 'step', 'plot_differences', 'comparisons', 'verdict', 'pair_of',
+           'other_pairs', 'methods_run', 'ledger_state', 'variant', 'ablations', 'ablation_figure', 'buildable',
+           'standard_of', 'ablation_rows', 'ablation_table', 'ablation_tables', 'plot_ablation', 'plot_ablations',
+           'flops', 'work', 'plan', 'called', 'has_result', 'plan_table', 'keep', 'checkpoint_of', 'time_for',
+           'ready_teacher', 'keep_teacher', 'fill_group', 'fill', 'table_parameters', 'pair_cells', 'wanted',
+           'wanted_variants', 'command', 'make_lab', 'fill_or_plan']
 
 # %% ../nbs/12_tables.ipynb #daae8686
 import json, os, re, shlex, time
@@ -272,6 +272,11 @@ def of_pair(pair:Cell, results)->list:
     o, names = label(described(pair)), (pair.teacher, None)
     return [r for r in results if r['settings']['student'] == pair.student and r['settings'].get('teacher') in names and r['method'] != 'teacher' and label(r['settings']) == o]
 
+def main_runs(pair:Cell, results, methods=LOGIT_METHODS)->list:
+    "The results of the main table alone, without ablations: of the largest set that may stand in one table"
+    group = (split_contexts(of_pair(pair, results)) or [[]])[0]
+    return [r for m in methods for r in runs_of(same_pair(pair, m), group)]
+
 def teacher_line(pair:Cell, group, results)->str: # `group`: the students' results
     "The accuracy of the students' teacher, ours and published"
     weights = next((o['settings']['teacher_weights'] for o in group if 'teacher_weights' in o['settings']), None)
@@ -280,14 +285,18 @@ def teacher_line(pair:Cell, group, results)->str: # `group`: the students' resul
     text = f"{ours[0]['top1_last']:.2f} ({ours[0]['origin']})" if ours else 'not run'
     return f"Teacher {paper_name(pair.teacher)}: {text}" + (f", published {known['top1']:.2f}" if known else '')
 
+def rows_table(rows, remarks:Remarks)->str: # Markdown
+    "Rows as a table; without the last four columns where nothing was published"
+    n = len(HEADER) if any(r['published'] for r in rows) else len(HEADER)-4
+    return markdown_table(HEADER[:n], [row_cells(r, remarks)[:n] for r in rows])
+
 def pair_table(pair:Cell, results, methods=(*LOGIT_METHODS, *FEATURE_METHODS))->str: # Markdown
     "The tables of a pair: one for each set of images, precision and teacher, never mixed"
     groups, text = split_contexts(of_pair(pair, results)) or [[]], [f'### {label(described(pair))}: {shown_pair(pair.teacher, pair.student)}']
     for group in groups:
         remarks, o = Remarks(), context(group[-1]) if group else None
-        rows = [row_cells(r, remarks) for r in table_rows(pair, group, methods)]
         what = f" Images {o[0]}, {o[1]}, teacher's weights {o[2]}." if len(groups) > 1 else ''
-        text += [teacher_line(pair, group, results) + '.' + what, markdown_table(HEADER, rows), remarks.text()]
+        text += [teacher_line(pair, group, results) + '.' + what, rows_table(table_rows(pair, group, methods), remarks), remarks.text()]
     return '\n\n'.join(o for o in text if o)
 
 # %% ../nbs/12_tables.ipynb #overview
@@ -323,8 +332,8 @@ def plot_differences(pairs, results, steps=STEPS):
         ax.set_xlabel('points of top-1')
         ax.grid(axis='x', alpha=.3)
     axs[0,0].set(yticks=range(len(pairs)), yticklabels=[shown_pair(o.teacher, o.student) for o in pairs], ylim=(len(pairs)-.5, -.5))
-    dots = [plt.Line2D([], [], marker=m, color=c, ls=l) for m, c, l in (('o', 'C0', '-'), ('x', 'C3', ''))]
-    fig.legend(dots, ['ours, 95 %', 'published'], loc='outside lower center', ncols=2, frameon=False)
+    key = [plt.Line2D([], [], marker=m, color=c, ls=l, label=text) for m, c, l, text in (('o', 'C0', '-', 'ours, 95 %'), ('x', 'C3', '', 'published'))]
+    fig.legend(handles=key[:2 if is_full(described(pairs[0])) and pairs[0].dataset != 'minibirds' else 1], loc='outside lower center', ncols=2, frameon=False)
     return fig
 
 # %% ../nbs/12_tables.ipynb #comparisons
@@ -356,8 +365,8 @@ def other_pairs(results, *families # beginnings of data sets' names
 
 def methods_run(pair, results)->list:
     "The methods that a pair has results of, in the order of the tables"
-    have = {o['method'] for o in of_pair(pair, results)}
-    return [*(m for m in (*LOGIT_METHODS, *FEATURE_METHODS) if m in have), *sorted(have.difference(LOGIT_METHODS, FEATURE_METHODS))]
+    have = [*dict.fromkeys([*LOGIT_METHODS, *FEATURE_METHODS, *sorted({o['method'] for o in results})])]
+    return [m for m in have if m != 'teacher' and main_runs(pair, results, [m])]
 
 # %% ../nbs/12_tables.ipynb #ledger-state
 def ledger_state(results)->str: # Markdown
@@ -384,18 +393,18 @@ SCALE_SETS = (1,), (2,), (4,), (1,2), (1,4), (2,4), (1,2,4)
 
 def ablations(pair:Cell)->dict: # title → {name of a variant: its cell}
     "The published ablations and a few that the code's choices ask for"
-    braces = lambda m: '{' + ','.join(map(str, m)) + '}'
+    text = lambda m: ','.join(map(str, m))
     return {
         'γ of iCD': {'γ = 0': variant(pair, 'sd_kd')} | {f'γ = {g}': variant(pair, 'icd_kd', gamma=g) for g in range(1, 9)},
-        'scales of iCD (γ = 1)': {braces(m): variant(pair, 'icd_kd', m, gamma=1) for m in SCALE_SETS},
-        'scales of SDD': {braces(m): variant(pair, 'sd_kd', m) for m in SCALE_SETS},
+        'scales of iCD (γ = 1)': {text(m): variant(pair, 'icd_kd', m, gamma=1) for m in SCALE_SETS},
+        'scales of SDD': {text(m): variant(pair, 'sd_kd', m) for m in SCALE_SETS},
         'β of SDD': {f'β = {b}': variant(pair, 'sd_kd', beta=float(b)) for b in range(1, 9)},
         'cells of SDD': {o: variant(pair, 'sd_kd', keep=o) for o in ('both', 'consistent', 'complementary')},
-        'a right verdict': {'the label (code)': variant(pair, 'sd_kd'), 'the whole image (paper)': variant(pair, 'sd_kd', right='whole')},
+        'a right verdict': {'the label (code)': variant(pair, 'sd_kd'), 'the whole (paper)': variant(pair, 'sd_kd', right='whole')},
         "NKD's mask": {'as published': variant(pair, 'nkd'), 'mended': variant(pair, 'nkd', drop_target=True)},
         "SD-NKD's mask": {'as published': variant(pair, 'sd_nkd'), 'mended': variant(pair, 'sd_nkd', drop_target=True)},
         'Gram temperature': {f'T = {t}': variant(pair, 'icd_kd', gram_T=float(t)) for t in (1, 2, 4, 8)},
-        'weights of the scales': {'by rank (published)': variant(pair, 'icd_kd'), 'equal': variant(pair, 'icd_kd', weights='equal')}}
+        'weights of the scales': {'by rank': variant(pair, 'icd_kd'), 'equal': variant(pair, 'icd_kd', weights='equal')}}
 
 # %% ../nbs/12_tables.ipynb #ablation-figure
 ABLATION_TABLES = {'γ of iCD': 'ablation gamma', 'scales of iCD (γ = 1)': 'ablation scales', 'scales of SDD': 'Table 7', 'β of SDD': 'Table 8', 'cells of SDD': 'Table 6'}
@@ -452,23 +461,24 @@ def ablation_tables(pair:Cell, results, only_run=False # leave out what has no r
 
 # %% ../nbs/12_tables.ipynb #plot-ablation
 def plot_ablation(title, variants, results, ax=None):
-    "The mean of each variant with its standard deviation, a dot a seed, and the published figures"
+    "A line at the mean of each variant, a dot a seed, a cross for the published figure"
     ax, rows = ax or plt.subplots(figsize=(4, 2.2))[1], ablation_rows(title, variants, results)
     for i, r in enumerate(rows):
         ax.plot([i]*r['n'], r['last'], 'o', color='C0', alpha=.4, mec='none')
         if r['n']: ax.plot([i-.25, i+.25], [mean(r['last'])]*2, color='C0', lw=2)
         if r['published']: ax.plot(i, r['published']['top1'], 'x', color='C3', mew=2)
-    ax.set_xticks(range(len(rows)), [r['name'].split(' = ')[-1] for r in rows], rotation=0 if max(len(r['name']) for r in rows) < 12 else 20)
-    ax.set(title=title, ylabel='top-1 last, %')
+    ax.set_xticks(range(len(rows)), [r['name'].split(' = ')[-1].replace(' (', '\n(') for r in rows], fontsize=8)
+    ax.set(xlim=(-.6, len(rows)-.4), ylabel='top-1, %')
+    ax.set_title(title, fontsize=10)
     return ax
 
 # %% ../nbs/12_tables.ipynb #plot-ablations
 def plot_ablations(pair:Cell, results, columns=3):
     "All ablations of a pair that have anything to show"
     results = (split_contexts(of_pair(pair, results)) or [[]])[0]
-    made = {k: v for k, v in ablations(pair).items() if any(r['n'] or r['published'] for r in ablation_rows(k, v, results))}
-    rows = -(-len(made)//columns)
+    made = {k: v for k, v in ablations(pair).items() if any(r['published'] or r['n'] and not r['standard'] for r in ablation_rows(k, v, results))}
     if not made: return None
+    rows = -(-len(made)//columns)
     fig, axs = plt.subplots(rows, columns, figsize=(9, 2.2*rows), layout='constrained', squeeze=False)
     for ax in axs.flat[len(made):]: ax.axis('off')
     for ax, (title, variants) in zip(axs.flat, made.items()): plot_ablation(title, variants, results, ax)

@@ -35,7 +35,7 @@ def test_pairs_are_of_the_same_seed():
 
 def test_what_was_not_run_says_so():
     text = pair_table(KD, three('kd', (74., 75.)))
-    assert text.count('| – | not run | not run |') == len(LOGIT_METHODS) + len(FEATURE_METHODS) - 1
+    assert text.count("| – | not run | not run |") == len(LOGIT_METHODS) + len(FEATURE_METHODS) - 1
     assert 'Teacher ResNet32x4: not run, published 79.42' in text
     assert overview([KD], []).count('not run') == len(LOGIT_METHODS)
     assert verdict([KD], three('icd_kd', (1., 2.))) == 'No comparison has two seeds yet: nothing can be said.'
@@ -215,7 +215,7 @@ def test_a_table_notebook_fills_its_cells(homes, tmp_path):
     assert len(files) == 5 and not [o.name for o in files if str(tmp_path) in o.read_text() or str(ROOT) in o.read_text()]
     files[1].unlink()
     papermill('91_cifar100', homes, tmp_path/'out.ipynb', **params)
-    assert sorted((tmp_path/'results').iterdir()) == files and 'seed 0: icd_kd: about' in shown(tmp_path/'out.ipynb')
+    assert sorted((tmp_path/'results').iterdir()) == files and 'seed 1: icd_kd: about' in shown(tmp_path/'out.ipynb')
 
 def test_the_ablations_fill_theirs(homes, tmp_path):
     homes = homes | dict(ICD_NB_RUNS=str(tmp_path/'runs'))
