@@ -268,10 +268,11 @@ def output_shapes(model:nn.Module, x, # images `[B,3,H,W]`
                   layers=None, # names of modules; default: all
                  )->dict: # name → shape without the batch, in the order of the forward pass
     "The shape of what each layer puts out"
-    layers, shapes = list(layers or [n for n, _ in model.named_modules() if n]), {}
+    shapes, every = {}, [n for n, _ in model.named_modules() if n]
     def note(n, o):
         if torch.is_tensor(o := first_tensor(o)): shapes[n] = tuple(o.shape[1:])
-    with evaluating(model), hooked(model, layers, note): model(x)
+    with evaluating(model), hooked(model, layers or every, note): model(x)
+    if unused := [n for n in layers or () if n not in shapes]: raise ValueError(f"the forward pass does not go through {unused}")
     return shapes
 
 # %% ../nbs/08_hints.ipynb #conv-groups
@@ -324,13 +325,12 @@ def stream_means(model:nn.Module, images, # see `image_batches`
                  pool=spatial_mean, # what is kept of an output: function of it that gives `[B,C]`
                  **kw): # `n` and `bs` of `image_batches`
     "For each batch of images a dict name → `[B,C]` on the host"
-    device = device_of(model)
+    device, names = device_of(model), None
     for x in image_batches(images, device=device, **kw):
-        x = x.to(device)
-        layers = list(layers or find_blocks(model, x[:1]))
-        means = {}
-        with evaluating(model), hooked(model, layers, lambda n, o: means.update({n: pool(o).cpu()})): model(x)
-        yield {n: means[n] for n in layers if n in means}
+        x, means = x.to(device), {}
+        names = names or list(output_shapes(model, x[:1], layers) if layers else find_blocks(model, x[:1]))
+        with evaluating(model), hooked(model, names, lambda n, o: means.update({n: pool(o).cpu()})): model(x)
+        yield means
 
 # %% ../nbs/08_hints.ipynb #block-means
 def block_means(model:nn.Module, images, layers=None, **kw)->dict: # name → `[N,C]`
@@ -514,7 +514,6 @@ PUBLISHED_POINTS = dict(resnet110=[15,37,53], wrn_40_2=[5,10,16])
 def layers_to_compare(model:nn.Module, x, layers=None, k=None)->dict: # name → shape
     "The named layers, or the blocks; checked before the long pass begins"
     shapes = output_shapes(model, x, layers) if layers else find_blocks(model, x)
-    if unused := [n for n in layers or () if n not in shapes]: raise ValueError(f"the forward pass does not go through {unused}")
     if len(shapes) < 2: raise ValueError(f"hint points are chosen among several layers, here is only {list(shapes)}")
     if k is not None and not 1 <= k <= len(shapes): raise ValueError(f"k={k} hint points: there are {len(shapes)} layers to choose from")
     return shapes

@@ -58,7 +58,7 @@ def published(dataset, teacher, student, method, scales=(1,2,4), gamma=2.)->list
 class Cell:
     "One student, trained by one method with one seed"
     dataset:str = 'minibirds' # a name that `load_data` knows, a folder, or a `.npz`
-    teacher:str = 'resnet20'
+    teacher:str = 'resnet14'
     student:str = 'resnet8'
     method:str = 'icd_kd' # a name in `METHODS`, or a sum such as `icd_kd+at`
     seed:int = 0 # of the student's weights and of the batches
@@ -344,7 +344,7 @@ def check_parameter(name, value, known=PARAMETERS):
     except (TypeError, ValueError) as e: raise ValueError(f"parameter {name} = {value!r}: {e}") from None
 
 # %% ../nbs/11_reproduce.ipynb #fill-parameters
-DATASETS = dict(minibirds=dict(teacher='resnet20', student='resnet8', epochs=20, teacher_epochs=20),
+DATASETS = dict(minibirds=dict(teacher='resnet14', student='resnet8', epochs=10, teacher_epochs=18),
                 cifar100=dict(teacher='resnet32x4', student='resnet8x4', epochs=240),
                 cub200=dict(teacher='resnet32x4', student='MobileNetV2', epochs=240))
 
