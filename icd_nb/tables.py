@@ -130,7 +130,7 @@ def merge(self:Ledger, other:Ledger)->dict: # `added`, `same`, `differs` → nam
 
 # %% ../nbs/12_tables.ipynb #shown-pair
 PAIRS = dict(
-    minibirds=[('resnet20', 'resnet8'), ('wrn_16_2', 'resnet8')],
+    minibirds=[(DATASETS['minibirds']['teacher'], 'resnet8'), ('wrn_16_2', 'resnet8')],
     cifar100=[('resnet32x4', 'MobileNetV2'), ('wrn_40_2', 'vgg8'), ('wrn_40_2', 'MobileNetV2'), ('ResNet50', 'ShuffleV1'),
               ('resnet32x4', 'ShuffleV1'), ('wrn_40_2', 'ShuffleV1'), ('ResNet50', 'MobileNetV2'), ('vgg13', 'MobileNetV2'), ('resnet32x4', 'ShuffleV2'), ('ResNet50', 'vgg8'),
               ('resnet32x4', 'resnet8x4'), ('vgg13', 'vgg8')],
@@ -621,7 +621,10 @@ def table_parameters(given, before, known=TABLE_PARAMETERS, pairs=PAIRS)->dict:
     "The parameters of a table notebook as values, the open ones filled"
     p = check_parameters(given, before, known)
     if p['pairs'] is None and p['dataset'] not in pairs: raise ValueError(f"no pairs were published on {Path(p['dataset']).name!r}: name them, as in -p pairs resnet32x4:ShuffleV1")
-    return dict(p, pairs=p['pairs'] or pairs[p['dataset']], methods=p.get('methods') or LOGIT_METHODS, epochs=p['epochs'] or full_epochs(p['dataset']))
+    full = full_epochs(p['dataset'])
+    epochs = p['epochs'] or full
+    teacher = p['teacher_epochs'] or (epochs == full and DATASETS.get(p['dataset'], {}).get('teacher_epochs')) or epochs
+    return dict(p, pairs=p['pairs'] or pairs[p['dataset']], methods=p.get('methods') or LOGIT_METHODS, epochs=epochs, teacher_epochs=teacher)
 
 # %% ../nbs/12_tables.ipynb #pair-cells
 def pair_cells(p:dict)->list:
@@ -652,7 +655,8 @@ def command(notebook:str, p:dict)->str:
     all_pairs = p['pairs'] in (PAIRS.get(p['dataset']), ABLATION_PAIRS.get(p['dataset']))
     given = dict(dataset=p['dataset'], pairs=None if all_pairs else pairs, methods=None if p['methods'] == LOGIT_METHODS else ','.join(p['methods']),
                  seeds=len(seeds) if seeds == [*range(len(seeds))] else seeds, epochs=None if p['epochs'] == full_epochs(p['dataset']) else p['epochs'],
-                 ablations='; '.join(p['ablations']) if p.get('ablations') else None, **{k: p[k] for k in ('teacher_epochs', 'n_train', 'n_test', 'data_dir', 'ledger', 'checkpoints')})
+                 ablations='; '.join(p['ablations']) if p.get('ablations') else None, teacher_epochs=None if p['teacher_epochs'] in (p['epochs'], DATASETS.get(p['dataset'], {}).get('teacher_epochs')) else p['teacher_epochs'],
+                 **{k: p[k] for k in ('n_train', 'n_test', 'data_dir', 'ledger', 'checkpoints')})
     folder = lambda k, v: Path(v).name if k in ('dataset', 'data_dir', 'ledger', 'checkpoints') else v
     return f'papermill nbs/{notebook}.ipynb out.ipynb -p run true -p minutes 1440 ' + ' '.join(f'-p {k} {shlex.quote(str(folder(k, v)))}' for k, v in given.items() if v is not None)
 

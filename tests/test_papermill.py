@@ -21,8 +21,7 @@ def test_other_scales(reproduce):
     assert report['settings']['scales'] == [4, 1]
 
 @pytest.mark.parametrize('wrong, says', [
-    (dict(epohcs=3), "Did you mean 'epochs'?"), (dict(methods='icd_kb'), "Did you mean 'icd_kd'?"), (dict(student='resnet9'), 'parameter student'),
-    (dict(scales='[1,1]'), 'a scale stands there twice'), (dict(epochs=0), 'a whole number, at least 1'), (dict(device='gpu'), 'parameter device'),
+    (dict(epohcs=3), "Did you mean 'epochs'?"), (dict(methods='icd_kb'), "Did you mean 'icd_kd'?"), (dict(scales='[1,1]'), 'a scale stands there twice'),
     (dict(dataset='minibird'), "Did you mean 'minibirds'?"), (dict(teacher_checkpoint='nowhere.pt'), 'there is no such file')])
 def test_bad_values_stop_the_run(reproduce, wrong, says):
     done, report = reproduce(**wrong)
