@@ -6,13 +6,13 @@
 __all__ = ['same_size', 'FeatureTerm', 'read', 'observe', 'descend', 'regressor', 'FitNet', 'attention', 'AT', 'channels',
            'kernel_mean', 'NST', 'beside_ce']
 
-# %% ../nbs/07_features.ipynb #a3b4e026
+# %% ../nbs/07_features.ipynb #305ef4f7
 from contextlib import contextmanager
 import torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor
-from .decoupling import Scores
-from .layers import pair_stages, record, side, stages, still
+from .decoupling import Scores, still
+from .layers import pair_stages, record, side, stages
 from .losses import CE, KD, Objective, Term, method
 
 # %% ../nbs/07_features.ipynb #same-size
@@ -110,7 +110,7 @@ def descend(term:Term, student, teacher, x, y=None, steps=10, lr=.01,
     "The values of `term` while it alone is lowered on one batch by Adam"
     index = torch.arange(len(x), device=x.device)
     term.bind(student, teacher, x, labels=y if labels is None else labels)
-    with torch.no_grad(), still(student), still(teacher):
+    with still(student), still(teacher):
         s, t = observe(student, x, term.student_layers, index), observe(teacher, x, term.teacher_layers, index)
     term.build(s, t)
     opt, values = torch.optim.Adam([*student.parameters(), *term.parameters()], lr), []

@@ -50,7 +50,7 @@ class StepGraph:
             for _ in range(warm_up): step(self.batch)
         main.wait_stream(side)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph): self.out = step(self.batch)
+        with torch.cuda.graph(self.graph, capture_error_mode='thread_local'): self.out = step(self.batch)
 
     def __call__(self, batch):
         for mine, new in zip(self.batch, batch): mine.copy_(new)

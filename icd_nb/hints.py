@@ -6,15 +6,14 @@
 __all__ = ['METRICS', 'LISTS', 'Clusters', 'CHOICES', 'PUBLISHED_POINTS', 'centred', 'feature_products', 'tile_products',
            'cross_norms', 'orthonormal', 'mean_sq_correlations', 'distance_factors', 'median_sq_distance',
            'rbf_products', 'check_features', 'cosines', 'layer_similarity', 'linear_cka', 'rbf_cka', 'r2_cca',
-           'unbiased_products', 'minibatch_cka', 'hooked', 'evaluating', 'is_conv', 'is_block', 'block_names',
-           'first_tensor', 'output_shapes', 'conv_groups', 'find_blocks', 'image_batches', 'plain_batches',
-           'spatial_mean', 'device_of', 'stream_means', 'block_means', 'check_distances', 'nearest', 'middle',
-           'cluster_layers', 'k_medoids', 'silhouette', 'suggest_k', 'HintPoints', 'even_points', 'stage_ends',
-           'student_points', 'layers_to_compare', 'compare_layers', 'select_hints', 'icd_hints']
+           'unbiased_products', 'minibatch_cka', 'is_conv', 'is_block', 'block_names', 'first_tensor', 'output_shapes',
+           'conv_groups', 'find_blocks', 'image_batches', 'plain_batches', 'spatial_mean', 'device_of', 'stream_means',
+           'block_means', 'check_distances', 'nearest', 'middle', 'cluster_layers', 'k_medoids', 'silhouette',
+           'suggest_k', 'HintPoints', 'even_points', 'stage_ends', 'student_points', 'layers_to_compare',
+           'compare_layers', 'select_hints', 'icd_hints']
 
-# %% ../nbs/08_hints.ipynb #16971b31
+# %% ../nbs/08_hints.ipynb #3aea899b
 from collections import Counter, namedtuple
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -23,6 +22,8 @@ from fastcore.basics import patch
 from fastcore.script import call_parse
 from .core import check_choice, generator, get_device, progress, read_json, write_json
 from .data import ImageData, batches, centre_view, load_data
+from .decoupling import still
+from .layers import hooked
 from .models import create_model, load_weights
 
 # %% ../nbs/08_hints.ipynb #centred
@@ -210,29 +211,6 @@ def minibatch_cka(batches, # iterator over features of batches: each a dict name
     if not torch.is_tensor(H): raise ValueError("mini-batch CKA needs batches of at least four images")
     return cosines(H)
 
-# %% ../nbs/08_hints.ipynb #hooked
-@contextmanager
-def hooked(model:nn.Module, layers, # names as in `model.named_modules()`
-           fn): # called with the layer's name and its output
-    "Call `fn(name, output)` at every pass through the named `layers`, as long as the context lasts"
-    mods = {n: m for n, m in model.named_modules() if n}
-    for n in layers: check_choice(n, mods, 'layer')
-    def tell(n): return lambda mod, inp, out: fn(n, out) and None
-    handles = [mods[n].register_forward_hook(tell(n)) for n in layers]
-    try: yield
-    finally:
-        for h in handles: h.remove()
-
-# %% ../nbs/08_hints.ipynb #evaluating
-@contextmanager
-def evaluating(model:nn.Module):
-    "The model in evaluation mode and without gradients; afterwards every module is in the mode it had"
-    modes = {m: m.training for m in model.modules()}
-    try:
-        with torch.no_grad(): yield model.eval()
-    finally:
-        for m, mode in modes.items(): m.training = mode
-
 # %% ../nbs/08_hints.ipynb #is-conv
 LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -269,9 +247,9 @@ def output_shapes(model:nn.Module, x, # images `[B,3,H,W]`
                  )->dict: # name → shape without the batch, in the order of the forward pass
     "The shape of what each layer puts out"
     shapes, every = {}, [n for n, _ in model.named_modules() if n]
-    def note(n, o):
+    def note(n, _, o):
         if torch.is_tensor(o := first_tensor(o)): shapes[n] = tuple(o.shape[1:])
-    with evaluating(model), hooked(model, layers or every, note): model(x)
+    with still(model), hooked(model, layers or every, note): model(x)
     if unused := [n for n in layers or () if n not in shapes]: raise ValueError(f"the forward pass does not go through {unused}")
     return shapes
 
@@ -329,7 +307,7 @@ def stream_means(model:nn.Module, images, # see `image_batches`
     for x in image_batches(images, device=device, **kw):
         x, means = x.to(device), {}
         names = names or list(output_shapes(model, x[:1], layers) if layers else find_blocks(model, x[:1]))
-        with evaluating(model), hooked(model, names, lambda n, o: means.update({n: pool(o).cpu()})): model(x)
+        with still(model), hooked(model, names, lambda n, _, o: means.update({n: pool(o).cpu()})): model(x)
         yield means
 
 # %% ../nbs/08_hints.ipynb #block-means

@@ -7,14 +7,14 @@ __all__ = ['FAR', 'METHODS', 'Term', 'CE', 'CellLoss', 'KD', 'kd_loss', 'DKD', '
            'SDD', 'sdd_kd_loss', 'sdd_dkd_loss', 'sdd_nkd_loss', 'Structure', 'icd_loss', 'Warmup', 'Objective',
            'method', 'objective']
 
-# %% ../nbs/06_losses.ipynb #142fb318
+# %% ../nbs/06_losses.ipynb #fe8c55e7
 import inspect
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 from .core import check_choice, parse_scales
-from .decoupling import Scores
+from .decoupling import Scores, complementary
 from .gram import scale_weights, structure_loss, structures
 from .pooling import cell_slices
 
@@ -162,8 +162,8 @@ def sdd_weights(cell:Tensor, # the teacher's class of each cell `[B,P]`
     "What each cell counts: 1 where its verdict agrees with the whole image's, else `beta`"
     check_choice(right, ('label', 'whole'), 'meaning of right')
     check_choice(keep, ('both', 'consistent', 'complementary'), 'choice of cells')
-    agree = (cell == y[:,None]) == (whole == y[:,None]) if right == 'label' else cell == whole
-    return torch.where(agree, 0. if keep == 'complementary' else 1., 0. if keep == 'consistent' else beta)
+    dissent = complementary(cell, whole, y if right == 'label' else None)
+    return torch.where(dissent, 0. if keep == 'consistent' else beta, 0. if keep == 'complementary' else 1.)
 
 # %% ../nbs/06_losses.ipynb #sdd
 class SDD(Term):

@@ -116,6 +116,11 @@ class Lab:
         self.teachers = Path(teachers or runs_home()/'teachers')
         self.speed, self.data_id = speed.on(self.device), data_fingerprint(data)
 
+    @property
+    def teacher(self): return self._teacher
+    @teacher.setter
+    def teacher(self, model): self._teacher, self.teacher_id = model, None if model is None else model_fingerprint(model)
+
     def settings(self, cell:Cell)->dict:
         "All that decides a run: the cell's settings, the images, the precision, the teacher's weights"
         o = dict(cell.settings, dataset=self.data.name, data=self.data_id, precision=self.speed.precision)
@@ -126,9 +131,6 @@ class Lab:
         o = self.settings(cell)
         parts = (o['dataset'], o.get('teacher'), cell.student, cell.method, f'e{cell.epochs}', f's{cell.seed}', short_hash(o))
         return self.folder/'-'.join(str(v) for v in parts if v)
-
-@patch(as_prop=True)
-def teacher_id(self:Lab)->str: return model_fingerprint(self.teacher)
 
 # %% ../nbs/11_reproduce.ipynb #student
 @patch

@@ -1,0 +1,57 @@
+"Every feature method through the trainer, between networks that do not go well together"
+import pytest, torch, torchvision
+from safetensors.torch import load_file
+from icd_nb.data import Augment, ImageData
+from icd_nb.features import FeatureTerm
+from icd_nb.hints import even_points, find_blocks
+from icd_nb.losses import METHODS, objective
+from icd_nb.methods import AtHints
+from icd_nb.models import create_model
+from icd_nb.trainer import Recipe, Speed, Student, fit_many
+
+FEATURES = [n for n in METHODS if any(isinstance(o, (FeatureTerm, AtHints)) for o in objective(n, hints='one, two').terms.values())]
+
+def noise(size, n=16):
+    "Pictures of nothing, of 4 classes"
+    g = torch.Generator().manual_seed(0)
+    parts = [o for k in (n, 8) for o in (torch.randint(0, 256, (k, size, size, 3), dtype=torch.uint8, generator=g), torch.arange(k)%4)]
+    return ImageData('noise', *parts, classes=list('abcd'), augment=Augment(size, 4))
+
+def hooks(net): return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in net.modules())
+
+def distil(methods, teacher, make_student, data, folder):
+    "Two steps of every method, side by side"
+    blocks = list(find_blocks(teacher, torch.zeros(2, 3, data.augment.size, data.augment.size)))
+    hyper = dict(hints=[blocks[i] for i in even_points(len(blocks), 3)], negatives=20)
+    students = [Student(make_student(), objective(m, (1,2), **hyper), (1,2), Recipe(epochs=1, bs=8, lr=.01), name=m, folder=folder/m) for m in methods]
+    return fit_many(students, data, teacher, device='cpu', speed=Speed.plain())
+
+def check_no_trace(students, teacher, before, keys):
+    "What must hold after training: no error, no hook, no gradient to the teacher, no parameter too many in the checkpoint, adapters trained"
+    assert hooks(teacher) == 0 and all(p.grad is None for p in teacher.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
+    for st in students:
+        assert st.done and st.error is None, st.error
+        assert hooks(st.model) == 0, st.name
+        assert list(st.model.state_dict()) == keys and load_file(st.folder/'student.safetensors').keys() == set(keys), st.name
+        trained = {id(p) for group in st.opt.param_groups for p in group['params']}
+        assert trained == {id(p) for p in (*st.model.parameters(), *st.objective.parameters())}, st.name
+
+def test_all_are_here():
+    assert {'fitnet', 'at', 'sp', 'rkd', 'pkt', 'vid', 'crd', 'wcord', 'semckd', 'reviewkd', 'mgd', 'nst', 'fitnet_hints', 'at_hints', 'vid_hints', 'crd_hints', 'atcrd_hints'} <= set(FEATURES)
+
+@pytest.mark.parametrize('teacher, student', [('wrn_16_1', 'MobileNetV2'), ('resnet20', 'ShuffleV1'), ('resnet20', 'vgg8'), ('wrn_16_1', 'resnet8'), ('vgg8', 'resnet8')])
+def test_awkward_pairs(teacher, student, tmp_path):
+    teacher, make = create_model(teacher, 4, seed=0), lambda: create_model(student, 4, seed=1)
+    before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    students = distil([*FEATURES, 'icd_kd+at+at_hints'], teacher, make, noise(32), tmp_path)
+    check_no_trace(students, teacher, before, list(make().state_dict()))
+
+def test_torchvision_pair(tmp_path):
+    make = lambda name: getattr(torchvision.models, name)(num_classes=4)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        teacher, student = make('resnet18'), make('mobilenet_v2')
+        before = {k: v.clone() for k, v in teacher.state_dict().items()}
+        students = distil(['fitnet', 'at', 'crd', 'reviewkd', 'atcrd_hints', 'icd_kd+at_hints'], teacher, lambda: make('mobilenet_v2'), noise(64), tmp_path)
+    check_no_trace(students, teacher, before, list(student.state_dict()))
