@@ -111,7 +111,9 @@ def plain_scores(model, x, scales=(1,2,4))->tuple: # logits `[B,K]`, local logit
 
 # %% ../nbs/13_cost.ipynb #plain-kd
 def plain_kd(zs, zt, y, T=4.): # rows `[N,K]`, labels `[N]`
-    return T**2*F.kl_div(F.log_softmax(zs/T, 1), F.softmax(zt/T, 1), reduction='none').sum(1)
+    each = F.kl_div(F.log_softmax(zs/T, 1), F.softmax(zt/T, 1), reduction='none')
+    each[torch.isnan(each)] = 0 # as published: a NaN is not seen
+    return T**2*each.sum(1)
 
 def plain_dkd(zs, zt, y, alpha=1., beta=8., T=4.):
     target = torch.zeros_like(zs).scatter_(1, y[:,None], 1).bool()

@@ -463,7 +463,7 @@ def plot(self:HintPoints, fig=None): # a figure or subfigure; default: a new one
     fig.colorbar(top.imshow(self.similarity, vmin=0, vmax=1, cmap='viridis'), ax=top, label=f'similarity ({self.metric})', shrink=.8)
     top.scatter(self.points, self.points, c='w', edgecolors='k', s=50, label='hint points')
     top.set(ylabel='layer', title=f"{self.source.get('model', 'teacher')}: {self.k} of {len(self.layers)} layers ({self.how})")
-    top.tick_params(top=False)
+    top.locator_params(integer=True)
     strip.imshow([[o % 10 for o in self.labels]], aspect='auto', cmap='tab10', vmin=0, vmax=9)
     strip.scatter(self.points, [0]*self.k, c='w', edgecolors='k', s=50)
     strip.set(yticks=[], xticks=self.points, xlabel='clusters over depth')

@@ -68,7 +68,7 @@ class CellLoss(Term):
         raise NotImplementedError(f"{type(self).__name__} has no cells")
     def forward(self, s, t, y): return self.cells(s, t, y, local=False).mean()
 
-def _kl(log_s, log_t): return (log_t.exp() * (log_t - log_s)).sum(1)
+def _kl(log_s, log_t): return F.kl_div(log_s, log_t, reduction='none', log_target=True).sum(1) # eᵗ(t-s), in one operation each way
 
 class KD(CellLoss):
     "KL divergence from the teacher's soft probabilities, times T²"

@@ -391,11 +391,12 @@ def run_epochs(students, data, teacher, bs, seed, device, step, deadline):
             ended = time.monotonic()
             late = deadline is not None and 2*ended - began > deadline # the next epoch would end after it
             if late or epoch == last or ended - saved > 50*cost or any(st.done for st in now):
-                for st in now: st.save()
+                for st in now:
+                    if not st.error: st.save()
                 saved = time.monotonic()
                 cost = saved - ended
             bar.set_postfix({st.name: f"{st.history[-1]['test_top1']:.1f}" for st in now[:3] if st.history}, refresh=False)
-            if late: break
+            if late or all(st.done for st in students): break
 
 def run_epoch(students, epoch, data, teacher, bs, seed, device, step, bar):
     "One epoch of all students on the same batches, each scored once by the teacher"

@@ -6,7 +6,7 @@ from icd_nb.losses import objective
 from icd_nb.models import create_model
 from icd_nb.trainer import Recipe, Speed, Student, fit_many
 
-METHODS = 'kd', 'dkd', 'nkd', 'icd_kd', 'icd_dkd', 'icd_nkd'
+METHODS = 'kd', 'dkd', 'nkd', 'icd_kd'
 PAIRS = ('wrn_16_2', 'MobileNetV2'), ('vgg8', 'ShuffleV2')
 SMALL = ('resnet20', 'resnet8'), ('wrn_16_1', 'vgg8') # compiling takes its time
 
