@@ -371,7 +371,7 @@ def _sd_nkd(scales, gamma, T=4., beta=2., right='label', keep='both', dkd_beta=8
 
 # %% ../nbs/06_losses.ipynb #icd
 def _icd(base): # the method `base` with the structural term
-    def build(scales, gamma, weights='rank', **hyper): return METHODS[base](scales, gamma, **hyper) + gamma*Structure(weights=weights)
+    def build(scales, gamma, gram_T=2., weights='rank', **hyper): return METHODS[base](scales, gamma, **hyper) + gamma*Structure(gram_T, weights)
     build.__doc__ = f"{base} + structure, arXiv 2509.12553, official code"
     return build
 
