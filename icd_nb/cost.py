@@ -111,11 +111,13 @@ def plain_scores(model, x, scales=(1,2,4))->tuple: # logits `[B,K]`, local logit
 
 # %% ../nbs/13_cost.ipynb #plain-kd
 def plain_kd(zs, zt, y, T=4.): # rows `[N,K]`, labels `[N]`
+    "KD of each row"
     each = F.kl_div(F.log_softmax(zs/T, 1), F.softmax(zt/T, 1), reduction='none')
     each[torch.isnan(each)] = 0 # as published: a NaN is not seen
     return T**2*each.sum(1)
 
 def plain_dkd(zs, zt, y, alpha=1., beta=8., T=4.):
+    "DKD of each row"
     target = torch.zeros_like(zs).scatter_(1, y[:,None], 1).bool()
     def two(z): # probability of the target and of all others
         p = F.softmax(z/T, 1)
@@ -125,6 +127,7 @@ def plain_dkd(zs, zt, y, alpha=1., beta=8., T=4.):
     return T**2*(alpha*tckd + beta*nckd)
 
 def plain_nkd(zs, zt, y, gamma=8., T=4.):
+    "NKD of each row"
     y = y[:,None]
     target = -F.softmax(zt, 1).gather(1, y)*F.log_softmax(zs, 1).gather(1, y)
     keep = torch.ones_like(zs).scatter_(1, y, 1).bool() # the published mask, which keeps the target
@@ -135,6 +138,7 @@ PLAIN = dict(kd=plain_kd, dkd=plain_dkd, nkd=plain_nkd)
 
 # %% ../nbs/13_cost.ipynb #plain-sdd
 def plain_sdd(each, zt, y, B, beta=2.): # loss of each row `[P·B]`, the teacher's rows, labels of the rows
+    "The rows' mean, complementary cells counting `beta` times"
     right = zt.argmax(1) == y
     whole = right[:B].repeat(len(right)//B)
     weight = torch.ones_like(each)
@@ -144,6 +148,7 @@ def plain_sdd(each, zt, y, B, beta=2.): # loss of each row `[P·B]`, the teacher
     return loss if torch.isfinite(loss) else torch.zeros_like(loss)
 
 def plain_structure(zs, zt, scales=(1,2,4), T=2.): # local logits `[B,K,P]`
+    "The structural term"
     zs, zt = F.normalize(zs, dim=1), F.normalize(zt, dim=1)
     total, start, rank = 0., 0, {m: 1+i for i, m in enumerate((1, 2, 4))}
     for m in scales:
@@ -175,6 +180,7 @@ class PlainRun:
         self.opt = torch.optim.SGD(self.student.parameters(), lr, .9, weight_decay=5e-4)
 
     def step(self, x, y):
+        "One step, its loss and hits read at once"
         local = self.method.startswith(('sd', 'icd'))
         score = (lambda m: plain_scores(m, x, self.scales)) if local else (lambda m: (m(x),)*2)
         with torch.no_grad(): zt, lt = score(self.teacher)
