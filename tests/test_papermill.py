@@ -38,7 +38,8 @@ def test_what_is_done_is_not_run_again(reproduce, tmp_path):
 def test_resumes_after_an_interrupt(reproduce, homes, tmp_path):
     "Stopped in the middle of training by Ctrl-C and run again: the same numbers as in one go"
     long = dict(methods='icd_kd', epochs=12, teacher_epochs=1, n_train=384)
-    process = subprocess.Popen(reproduce.command(**long), cwd=ROOT, env=homes, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) # a process in the background of a shell ignores Ctrl-C, and so would its children
+    process = subprocess.Popen(reproduce.command(**long), cwd=ROOT, env=homes, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=heed)
     metrics = lambda: [o for f in (tmp_path/'out').glob('*icd_kd*/metrics.jsonl') for o in f.read_text().splitlines()]
     while process.poll() is None and len(metrics()) < 3: time.sleep(.1)
     process.send_signal(signal.SIGINT)
