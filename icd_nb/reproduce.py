@@ -138,7 +138,7 @@ def student(self:Lab, cell:Cell, keep=True # in its folder
            )->Student:
     "The student of a cell, ready to train"
     model = new_model(cell.student, self.data, 'student', cell.seed)
-    return Student(model, cell.objective, cell.scales, cell.recipe, cell.seed, f'{cell.method} s{cell.seed}', self.run_folder(cell) if keep else None)
+    return Student(model, cell.objective, cell.scales, cell.recipe, cell.seed, f'{cell.student}, {cell.method}, seed {cell.seed}', self.run_folder(cell) if keep else None)
 
 @patch
 def todo(self:Lab, cells)->list:

@@ -383,7 +383,7 @@ def run_epochs(students, data, teacher, bs, seed, device, step, deadline):
     "The epochs that are left, with one progress bar, and a checkpoint whenever writing it takes little beside the training"
     first, last = min(st.epoch for st in students)+1, max(st.recipe.epochs for st in students)
     saved, cost = time.monotonic(), 0.
-    with progress(total=steps_per_epoch(data, bs)*(last-first+1), desc=', '.join(st.name for st in students)[:40]) as bar:
+    with progress(total=steps_per_epoch(data, bs)*(last-first+1), desc=students[0].name if len(students) == 1 else f'{len(students)} students') as bar:
         for epoch in range(first, last+1):
             now = [st for st in students if st.epoch == epoch-1 and not st.done]
             began = time.monotonic()
@@ -395,7 +395,8 @@ def run_epochs(students, data, teacher, bs, seed, device, step, deadline):
                     if not st.error: st.save()
                 saved = time.monotonic()
                 cost = saved - ended
-            bar.set_postfix({st.name: f"{st.history[-1]['test_top1']:.1f}" for st in now[:3] if st.history}, refresh=False)
+            top1 = [st.history[-1]['test_top1'] for st in now if st.history]
+            if top1: bar.set_postfix(epoch=epoch, top1=f'{max(top1):.1f}', refresh=False)
             if late or all(st.done for st in students): break
 
 def run_epoch(students, epoch, data, teacher, bs, seed, device, step, bar):
