@@ -62,13 +62,13 @@ class CachedTeacher:
     def watch(self, layers):
         if layers: raise ValueError(f"a cached teacher knows scores, not the outputs of its layers ({', '.join(layers)}): use the live teacher for feature terms")
 
-    def __call__(self, batch)->dict: # scales → `Scores`
+    def __call__(self, batch)->dict: # as a live teacher's: cells → `Scores`
         v = view_number(batch.view, self.data.augment, self.data.train_x.shape[1:3])
         rows = self.table[batch.index.to(self.table.device), v.to(self.table.device)].to(self.device).float()
         whole = rows[:,0]
-        if not self.scales: return {(): Scores(whole)}
+        if not self.scales: return {((), True): Scores(whole)}
         local = coarser(rows[:,1:].transpose(1, 2), self.keep, self.scales)
-        return {(): Scores(whole), self.scales: Scores(whole, local, self.scales)}
+        return {((), True): Scores(whole), (self.scales, True): Scores(whole, local, self.scales)}
 
 # %% ../nbs/09a_cache.ipynb #open-table
 def open_table(path, shape, dtype, about:dict # what the numbers depend on

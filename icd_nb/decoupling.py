@@ -141,6 +141,9 @@ class Head:
     rows:Tensor # weights of the averages that it scores: the whole map's, then R others `[1+R,H·W]`
     up:Tensor # weights of their scores in the cells' `[P,R]`; None: the rows are the cells
 
+    @property
+    def cells(self)->Tensor: return self.rows[1:] if self.up is None else self.up @ self.rows[1:] # what each cell averages `[P,H·W]`
+
 # %% ../nbs/04_decoupling.ipynb #find-head
 def find_head(model:nn.Module, # in eval mode
               x:Tensor, # a few images `[B,3,H,W]`

@@ -70,6 +70,7 @@ class Cell:
     n_train:int = None # so many training images, balanced; all where it is None
     n_test:int = None
     hyper:tuple = () # other hyper-parameters of the method, as pairs of a name and a value
+    chained:bool = True # how the cells are pooled, as in `multiscale_pool`
 
     @property
     def objective(self)->'Objective':
@@ -85,6 +86,7 @@ class Cell:
         o = asdict(self)
         o['lr'], o['scales'], o['hyper'] = self.recipe.lr, list(self.scales), dict(self.hyper)
         if not self.objective.needs_local: o.pop('scales')
+        if self.chained or not self.objective.needs_local: o.pop('chained')
         if not self.method.startswith('icd'): o.pop('gamma')
         if self.method == 'ce': o.pop('teacher')
         return o
@@ -138,7 +140,7 @@ def student(self:Lab, cell:Cell, keep=True # in its folder
            )->Student:
     "The student of a cell, ready to train"
     model = new_model(cell.student, self.data, 'student', cell.seed)
-    return Student(model, cell.objective, cell.scales, cell.recipe, cell.seed, f'{cell.student}, {cell.method}, seed {cell.seed}', self.run_folder(cell) if keep else None)
+    return Student(model, cell.objective, cell.scales, cell.recipe, cell.seed, f'{cell.student}, {cell.method}, seed {cell.seed}', self.run_folder(cell) if keep else None, cell.chained)
 
 @patch
 def todo(self:Lab, cells)->list:
@@ -175,14 +177,15 @@ def teacher_cell(cell:Cell, epochs:int=None)->Cell:
     return replace(cell, student=cell.teacher, method='ce', seed=0, lr=None, hyper=(), epochs=epochs or cell.epochs)
 
 @patch
-def find_teacher(self:Lab, cell:Cell, checkpoint=None)->Path: # None where it has to be trained
+def find_teacher(self:Lab, cell:Cell, checkpoint=None, shipped=True # may it come from `teachers/`?
+                )->Path: # None where it has to be trained
     "The weights of the teacher of a `teacher_cell`, if there are any"
     if checkpoint: 
         if not Path(checkpoint).exists(): raise ValueError(f"teacher_checkpoint {str(checkpoint)!r}: there is no such file")
         return Path(checkpoint)
-    shipped = project_root()/'teachers'/f'{self.data.name}-{cell.student}.safetensors'
+    ours = project_root()/'teachers'/f'{self.data.name}-{cell.student}.safetensors'
     trained = self.teacher_lab.run_folder(cell)/'student.safetensors'
-    return next((p for p in (shipped, trained) if p.exists()), None)
+    return next((p for p in (ours,)*shipped + (trained,) if p.exists()), None)
 
 @patch(as_prop=True)
 def teacher_lab(self:Lab)->Lab:
@@ -190,12 +193,12 @@ def teacher_lab(self:Lab)->Lab:
     return Lab(self.data, self.teachers, self.device, self.speed)
 
 @patch
-def use_teacher(self:Lab, cell:Cell, checkpoint=None)->Path:
+def use_teacher(self:Lab, cell:Cell, checkpoint=None, shipped=True)->Path:
     "Load the teacher of a `teacher_cell`, or train it first; all later runs of this lab learn from it"
-    if self.find_teacher(cell, checkpoint) is None:
+    if self.find_teacher(cell, checkpoint, shipped) is None:
         result, = self.teacher_lab.run([cell])
         if 'error' in result: raise FloatingPointError(result['error'])
-    path = self.find_teacher(cell, checkpoint)
+    path = self.find_teacher(cell, checkpoint, shipped)
     self.teacher = load_weights(new_model(cell.student, self.data, 'teacher'), path)
     return path
 

@@ -193,9 +193,9 @@ def source(o:dict)->str:
 # %% ../nbs/12_tables.ipynb #asked
 @lru_cache(maxsize=None)
 def asked(cell:Cell)->dict: # None for a method that is not there
-    "What the settings of a result of this cell must be, whatever its seed"
+    "What the settings of a result of this cell must be, whatever its seed; None: not there"
     if not all(o.strip() in METHODS for o in cell.method.split('+')): return None
-    return {k: v for k, v in cell.settings.items() if k != 'seed'}
+    return {'chained': None} | {k: v for k, v in cell.settings.items() if k != 'seed'}
 
 def runs_of(cell:Cell, results)->list:
     "The results of a cell, whatever their seed"
@@ -383,10 +383,10 @@ def ledger_state(results)->str: # Markdown
 # %% ../nbs/12_tables.ipynb #variant
 STANDARD = dict(beta=2., right='label', keep='both', drop_target=False, weights='rank', gram_T=2.)
 
-def variant(pair:Cell, method, scales=None, gamma=2., **hyper)->Cell:
+def variant(pair:Cell, method, scales=None, gamma=2., chained=True, **hyper)->Cell:
     "A cell of the pair with something changed; what equals the standard is left out"
     cell, changed = same_pair(pair, method), tuple((k, v) for k, v in hyper.items() if v != STANDARD[k])
-    return replace(cell, scales=scales or cell.scales, gamma=float(gamma), hyper=(*cell.hyper, *changed))
+    return replace(cell, scales=scales or cell.scales, gamma=float(gamma), chained=chained, hyper=(*cell.hyper, *changed))
 
 # %% ../nbs/12_tables.ipynb #ablations
 SCALE_SETS = (1,), (2,), (4,), (1,2), (1,4), (2,4), (1,2,4)
@@ -404,7 +404,8 @@ def ablations(pair:Cell)->dict: # title → {name of a variant: its cell}
         "NKD's mask": {'as published': variant(pair, 'nkd'), 'mended': variant(pair, 'nkd', drop_target=True)},
         "SD-NKD's mask": {'as published': variant(pair, 'sd_nkd'), 'mended': variant(pair, 'sd_nkd', drop_target=True)},
         'Gram temperature': {f'T = {t}': variant(pair, 'icd_kd', gram_T=float(t)) for t in (1, 2, 4, 8)},
-        'weights of the scales': {'by rank': variant(pair, 'icd_kd'), 'equal': variant(pair, 'icd_kd', weights='equal')}}
+        'weights of the scales': {'by rank': variant(pair, 'icd_kd'), 'equal': variant(pair, 'icd_kd', weights='equal')},
+        'pooling': {'chained (code)': variant(pair, 'icd_kd'), 'direct (paper)': variant(pair, 'icd_kd', chained=False)}}
 
 # %% ../nbs/12_tables.ipynb #ablation-figure
 ABLATION_TABLES = {'γ of iCD': 'ablation gamma', 'scales of iCD (γ = 1)': 'ablation scales', 'scales of SDD': 'Table 7', 'β of SDD': 'Table 8', 'cells of SDD': 'Table 6'}

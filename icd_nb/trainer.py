@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['USUAL', 'Recipe', 'default_lr', 'hits', 'like', 'evaluate', 'has_bf16', 'Speed', 'FullConv2d', 'keep_depthwise',
-           'Student', 'seed_torch', 'scores', 'loss_and_gradients', 'tensors_of', 'put', 'Teacher', 'fit_many',
-           'prepare_all', 'compile_all', 'run_epochs', 'run_epoch', 'step_all', 'fit', 'time_epoch', 'plot_history']
+           'Student', 'seed_torch', 'scores', 'loss_and_gradients', 'tensors_of', 'put', 'part_of', 'weights_of_cells',
+           'Teacher', 'fit_many', 'prepare_all', 'compile_all', 'run_epochs', 'run_epoch', 'step_all', 'fit',
+           'time_epoch', 'plot_history']
 
-# %% ../nbs/09_trainer.ipynb #6bd23fba
+# %% ../nbs/09_trainer.ipynb #94188642
 import json, os, time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from .features import record
 from .graph import Graphs, side_by_side, undone
 from .losses import CE, Objective
 from .models import save_weights
+from .pooling import cell_slices
 
 # %% ../nbs/09_trainer.ipynb #recipe
 @dataclass(frozen=True)
@@ -143,11 +145,13 @@ class Student:
                  recipe:Recipe=Recipe(),
                  seed:int=0, # of what is drawn inside: adapters, dropout
                  name:str='student',
-                 folder=None # where it is kept; without one nothing is stored
+                 folder=None, # where it is kept; without one nothing is stored
+                 chained:bool=True # as in `multiscale_pool`
                 ):
         self.model, self.recipe, self.seed, self.name = model, recipe, seed, name
         self.objective = Objective(CE()) if objective is None else objective
         self.scales = parse_scales(scales) if self.objective.needs_local else ()
+        self.cells = (self.scales, chained or not self.scales) # what it asks of a teacher
         self.folder = Path(folder) if folder else None
         self.epoch, self.history, self.error, self.compile_seconds = 0, [], None, 0.
 
@@ -174,7 +178,7 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     self.device, self.speed = device, speed
     speed.place(self.model, device)
     if speed.precision == 'bf16' and device.type == 'cpu': keep_depthwise(self.model)
-    self.scorer, self.piece, self.now = Scorer(self.model, self.scales), None, 0
+    self.scorer, self.piece, self.now = Scorer(self.model, *self.cells), None, 0
     seed_torch(self.seed, 'adapters')
     if teacher is not None: self.build(batch, labels, teacher)
     self.objective.to(device)
@@ -195,7 +199,9 @@ def build(self:Student, batch, labels, teacher):
     s = scores(self.model, self.scorer, batch.x, self.objective.student_layers, self.device, self.speed)
     self.model.train(was)
     teacher.watch(self.objective.teacher_layers)
-    self.objective.build(s, teacher(batch)[self.scales])
+    said = teacher(batch)
+    if self.cells not in said: raise ValueError(f"{self.name} asks for the scales {self.scales}{'' if self.cells[1] else ', pooled directly'}, and the cached teacher knows {[k for k, _ in said]}: cache it with these scales")
+    self.objective.build(s, said[self.cells])
 
 # %% ../nbs/09_trainer.ipynb #step
 @patch
@@ -312,33 +318,43 @@ def result(self:Student)->dict: # accuracies in percent
     return dict(top1_last=last['test_top1'], top5_last=last['test_top5'], top1_best=best['test_top1'], top5_best=best['test_top5'], best_epoch=best['epoch'],
                 train_top1=last['train_top1'], epochs=self.epoch, seconds=sum(o['seconds'] for o in self.history), compile_seconds=self.compile_seconds)
 
-# %% ../nbs/09_trainer.ipynb #teacher
-USUAL = (1,2,4) # the cells whose pass whole-image students share
+# %% ../nbs/09_trainer.ipynb #part-of
+USUAL = (1,2,4), True # scales, and whether coarse cells are averaged from the finest
+
+def part_of(s:Scores, scales)->Scores:
+    "The scores of some of the scales"
+    rows, at = s.local.transpose(1, 2), cell_slices(s.scales)
+    return replace(s, local=torch.cat([rows[:,at[m]] for m in scales], 1).transpose(1, 2), scales=scales)
+
+def weights_of_cells(model, x, scales, chained)->dict: # scale → `[m²,H·W]`
+    "What every cell averages"
+    if not scales: return {}
+    rows = Scorer(model, scales, chained).probe(x).cells
+    return {m: rows[at] for m, at in cell_slices(scales).items()}
 
 class Teacher:
     "A trained network that scores each batch once for all students"
-    def __init__(self, model:nn.Module, scale_sets, # the sets of scales that the students see
+    def __init__(self, model:nn.Module, wanted, # the `cells` of the students
                  device, speed):
         self.model, self.device, self.speed, self.layers, self.scorers = model, device, speed, (), None
-        self.scale_sets = [*dict.fromkeys(scale_sets)]
+        self.wanted = [*dict.fromkeys(wanted)]
         speed.place(model, device).eval().requires_grad_(False)
 
     def watch(self, layers): self.layers = tuple(dict.fromkeys([*self.layers, *layers]))
 
     def choose(self, x):
-        "A scorer for each pass that is needed: whole images go along with the usual cells if the model can score them"
-        whole = ()
-        if () in self.scale_sets:
-            try: whole = Scorer(self.model, USUAL)(x[:2]) and USUAL
-            except ValueError: pass
-        self.source = {k: k or whole for k in self.scale_sets}
-        self.scorers = {k: Scorer(self.model, k) for k in self.source.values()}
+        "A scorer for each pass that is needed"
+        try: usual = weights_of_cells(self.model, x, *USUAL)
+        except ValueError: usual = None
+        def among(cells): return usual is not None and all(m in usual and torch.allclose(w, usual[m]) for m, w in weights_of_cells(self.model, x, *cells).items())
+        self.source = {k: USUAL if among(k) else k for k in self.wanted}
+        self.scorers = {k: Scorer(self.model, *k) for k in self.source.values()}
 
     @torch.no_grad()
-    def __call__(self, batch)->dict: # scales → `Scores`
+    def __call__(self, batch)->dict: # cells → `Scores`
         if self.scorers is None: self.choose(like(batch.x, self.model))
         said = {k: scores(self.model, f, batch.x, self.layers, self.device, self.speed) for k, f in self.scorers.items()}
-        return {k: said[source] for k, source in self.source.items()}
+        return {k: said[o] if k[0] in ((), o[0]) else part_of(said[o], k[0]) for k, o in self.source.items()}
 
     def compile(self):
         "Let the scorers be compiled at their first call, if no layer in between is looked at"
@@ -365,7 +381,7 @@ def fit_many(students, # they train side by side, on the same batches
 
 def prepare_all(students, data, teacher, batch, device, speed)->tuple: # teacher, and the function that makes a step
     "Everything on the device and compiled"
-    if isinstance(teacher, nn.Module): teacher = Teacher(teacher, {st.scales for st in students}, device, speed)
+    if isinstance(teacher, nn.Module): teacher = Teacher(teacher, [st.cells for st in students], device, speed)
     for st in students: st.prepare(batch, data.train_y, teacher, device, speed)
     if speed.compile: compile_all(students, teacher, batch)
     return teacher, Graphs(step_all) if speed.graph and device.type == 'cuda' else step_all
@@ -412,8 +428,8 @@ def step_all(students, batch, teacher, i, streams=False # on CUDA: each student 
             )->list: # a row of terms for each student
     "One step of all students on the same batch, scored once by the teacher"
     t = teacher(batch) if teacher else {}
-    if not streams: return [st.step(batch, t.get(st.scales), i) for st in students]
-    own = [st.scales in t and replace(t[st.scales]) for st in students] # what one stream keeps of the scores, another must not read
+    if not streams: return [st.step(batch, t.get(st.cells), i) for st in students]
+    own = [st.cells in t and replace(t[st.cells]) for st in students] # what one stream keeps of the scores, another must not read
     return side_by_side([partial(st.step, batch, o or None, i) for st, o in zip(students, own)])
 
 # %% ../nbs/09_trainer.ipynb #fit
