@@ -98,6 +98,7 @@ def test_inception_in_training_is_refused_with_its_auxiliary_classifier():
 
 @pytest.mark.parametrize('make', [lambda: torchvision_model('resnet18'), lambda: nn.Sequential(Body(lambda f: f.mean((2,3))), nn.ReLU(), nn.Linear(10, 10))], ids=['affine', 'hidden'])
 def test_compiled_in_one_graph(make):
+    torch.compiler.reset() # a function that other tests had compiled often enough is not compiled again
     model, x = make(), images(64)
     scorer = Scorer(model)
     s = scorer(x)
