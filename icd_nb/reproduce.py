@@ -106,6 +106,7 @@ def new_model(name, data, *seed_parts):
     "A network for these images, its weights drawn from the seed"
     return create_model(name, data.num_classes, data.augment.size, seed=seed_of(*seed_parts))
 
+# %% ../nbs/11_reproduce.ipynb #lab
 class Lab:
     "Where table cells are filled"
     def __init__(self, data, # an `ImageData`
@@ -148,6 +149,7 @@ def todo(self:Lab, cells)->list:
     left = [o for o in dict.fromkeys(cells) if not (self.run_folder(o)/'result.json').exists()]
     return [[o for o in left if (o.seed, o.bs) == key] for key in dict.fromkeys((o.seed, o.bs) for o in left)]
 
+# %% ../nbs/11_reproduce.ipynb #run
 @patch
 def run(self:Lab, cells, deadline=None # stop cleanly before this `time.monotonic()`
        )->list: # a dict for each cell that has a result, in the order of `cells`
@@ -165,11 +167,12 @@ def write(self:Lab, cell:Cell, st:Student):
     write_json(self.run_folder(cell)/'result.json', dict(method=cell.method, seed=cell.seed, **st.result(), settings=self.settings(cell),
                                                          versions=versions(self.device), speed=asdict(self.speed), history=st.history))
 
+# %% ../nbs/11_reproduce.ipynb #versions
 def versions(device)->dict:
     "What a number was computed with"
     gpu = torch.cuda.get_device_name(device) if device.type == 'cuda' else None
     return dict(icd_nb=__version__, torch=torch.__version__, torchvision=torchvision.__version__, cuda=torch.version.cuda if gpu else None,
-                python=platform.python_version(), hardware=gpu or f'{platform.machine()} CPU, {torch.get_num_threads()} threads')
+                python=platform.python_version(), hardware=gpu or f'{platform.machine()} CPU, {torch.get_num_threads()} thread' + 's'*(torch.get_num_threads() > 1))
 
 # %% ../nbs/11_reproduce.ipynb #teacher-cell
 def teacher_cell(cell:Cell, epochs:int=None)->Cell:

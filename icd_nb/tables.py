@@ -10,11 +10,11 @@ __all__ = ['NUMBERS', 'PAIRS', 'LOGIT_METHODS', 'FEATURE_METHODS', 'HEADER', 'ST
            'figure', 'alone', 'source', 'asked', 'runs_of', 'context', 'split_contexts', 'base_of', 'differs',
            'table_row', 'num', 'Remarks', 'row_cells', 'table_rows', 'of_pair', 'main_runs', 'teacher_line',
            'rows_table', 'pair_table', 'overview', 'step', 'plot_differences', 'comparisons', 'verdict', 'pair_of',
-           'other_pairs', 'methods_run', 'ledger_state', 'variant', 'ablations', 'ablation_figure', 'buildable',
-           'standard_of', 'ablation_rows', 'ablation_table', 'ablation_tables', 'plot_ablation', 'plot_ablations',
-           'flops', 'work', 'plan', 'called', 'has_result', 'plan_table', 'keep', 'checkpoint_of', 'time_for',
-           'ready_teacher', 'keep_teacher', 'fill_group', 'fill', 'table_parameters', 'pair_cells', 'wanted',
-           'wanted_variants', 'command', 'make_lab', 'fill_or_plan']
+           'other_pairs', 'methods_run', 'filled', 'ledger_state', 'variant', 'ablations', 'ablation_figure',
+           'buildable', 'standard_of', 'ablation_rows', 'ablation_table', 'ablation_tables', 'plot_ablation',
+           'plot_ablations', 'flops', 'work', 'plan', 'called', 'has_result', 'plan_table', 'keep', 'checkpoint_of',
+           'time_for', 'ready_teacher', 'keep_teacher', 'fill_group', 'fill', 'table_parameters', 'pair_cells',
+           'wanted', 'wanted_variants', 'command', 'make_lab', 'fill_or_plan']
 
 # %% ../nbs/12_tables.ipynb #daae8686
 import json, os, re, shlex, time
@@ -368,17 +368,23 @@ def methods_run(pair, results)->list:
     have = [*dict.fromkeys([*LOGIT_METHODS, *FEATURE_METHODS, *sorted({o['method'] for o in results})])]
     return [m for m in have if m != 'teacher' and main_runs(pair, results, [m])]
 
-# %% ../nbs/12_tables.ipynb #ledger-state
+# %% ../nbs/12_tables.ipynb #filled
+def filled(dataset, results)->str:
+    "How many cells of a data set's main tables have a result, of how many: `3 of 120`"
+    rows = [r for o in PAIRS[dataset] for r in table_rows(table_cell(dataset, *o), results, LOGIT_METHODS)]
+    return f"{sum(r['n'] > 0 for r in rows)} of {len(rows)}"
+
 def ledger_state(results)->str: # Markdown
-    "What there is: a line for each name"
-    lines = {}
+    "What there is: a line for each name, the published tables first"
+    tables = {paper_name(o): filled(o, results) for o in PAIRS}
+    lines = {o: [] for o in tables}
     for o in results:
         if o['method'] != 'teacher': lines.setdefault(label(o['settings']), []).append(o)
     def line(name, runs):
         of = lambda f: len({f(o) for o in runs})
         pairs = {(o['settings']['teacher'], o['settings']['student']) for o in runs if 'teacher' in o['settings']}
-        return [name, len(pairs), of(lambda o: o['method']), len(runs), ', '.join(sorted({o['versions'].get('hardware', '–') for o in runs})), for_humans(sum(o.get('seconds', 0) for o in runs))]
-    return markdown_table(['results', 'pairs', 'methods', 'runs', 'on', 'time'], [line(*o) for o in lines.items()]) if lines else 'Nothing has been run yet.'
+        return [name, tables.get(name, '–'), len(pairs), of(lambda o: o['method']), len(runs), ', '.join(sorted({o['versions'].get('hardware', '–') for o in runs})), for_humans(sum(o.get('seconds', 0) for o in runs))]
+    return markdown_table(['results', 'cells of the main tables', 'pairs', 'methods', 'runs', 'on', 'time'], [line(*o) for o in lines.items()])
 
 # %% ../nbs/12_tables.ipynb #variant
 STANDARD = dict(beta=2., right='label', keep='both', drop_target=False, weights='rank', gram_T=2.)

@@ -268,6 +268,7 @@ def begin(self:Student, epoch):
     for g in self.opt.param_groups: g['lr'] = put(g['lr'], self.recipe.lr_at(epoch))
     self.rows = []
 
+# %% ../nbs/09_trainer.ipynb #end
 @patch
 def end(self:Student, epoch, data, seconds):
     "Finish an epoch: read the log, test the network, keep both"
@@ -326,12 +327,14 @@ def part_of(s:Scores, scales)->Scores:
     rows, at = s.local.transpose(1, 2), cell_slices(s.scales)
     return replace(s, local=torch.cat([rows[:,at[m]] for m in scales], 1).transpose(1, 2), scales=scales)
 
+# %% ../nbs/09_trainer.ipynb #weights-of-cells
 def weights_of_cells(model, x, scales, chained)->dict: # scale → `[m²,H·W]`
     "What every cell averages"
     if not scales: return {}
     rows = Scorer(model, scales, chained).probe(x).cells
     return {m: rows[at] for m, at in cell_slices(scales).items()}
 
+# %% ../nbs/09_trainer.ipynb #teacher
 class Teacher:
     "A trained network that scores each batch once for all students"
     def __init__(self, model:nn.Module, wanted, # the `cells` of the students
@@ -379,6 +382,7 @@ def fit_many(students, # they train side by side, on the same batches
         run_epochs(students, data, teacher, bs, seed, device, step, deadline)
     return students
 
+# %% ../nbs/09_trainer.ipynb #prepare-all
 def prepare_all(students, data, teacher, batch, device, speed)->tuple: # teacher, and the function that makes a step
     "Everything on the device and compiled"
     if isinstance(teacher, nn.Module): teacher = Teacher(teacher, [st.cells for st in students], device, speed)
@@ -395,6 +399,7 @@ def compile_all(students, teacher, batch):
         step_all(students, batch, teacher, 0)
     for st in students: st.compile_seconds = time.monotonic()-began
 
+# %% ../nbs/09_trainer.ipynb #run-epochs
 def run_epochs(students, data, teacher, bs, seed, device, step, deadline):
     "The epochs that are left, with one progress bar, and a checkpoint whenever writing it takes little beside the training"
     first, last = min(st.epoch for st in students)+1, max(st.recipe.epochs for st in students)
@@ -415,6 +420,7 @@ def run_epochs(students, data, teacher, bs, seed, device, step, deadline):
             if top1: bar.set_postfix(epoch=epoch, top1=f'{max(top1):.1f}', refresh=False)
             if late or all(st.done for st in students): break
 
+# %% ../nbs/09_trainer.ipynb #run-epoch
 def run_epoch(students, epoch, data, teacher, bs, seed, device, step, bar):
     "One epoch of all students on the same batches, each scored once by the teacher"
     began = time.monotonic()
@@ -439,6 +445,7 @@ def fit(student:Student, data, teacher=None, seed:int=0, **kw)->Student:
     if student.error: raise FloatingPointError(student.error)
     return student
 
+# %% ../nbs/09_trainer.ipynb #time-epoch
 def time_epoch(students, data, teacher=None, device='auto', speed=Speed(), n:int=3 # timed steps
               )->float: # seconds
     "About how long an epoch of these students takes; they are used up by it"

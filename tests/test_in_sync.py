@@ -1,6 +1,7 @@
 "The modules and the README say what the notebooks say"
 import os, shutil, subprocess, sys
 from pathlib import Path
+from icd_nb.tables import Ledger, ledger_state
 from make_readme import ROOT, images, readme
 
 def test_modules_are_exported(tmp_path):
@@ -17,3 +18,6 @@ def test_modules_are_exported(tmp_path):
 def test_readme_is_made():
     assert (ROOT/'README.md').read_text() == readme(), 'run python tests/make_readme.py'
     for path, data in images().items(): assert path.read_bytes() == data, 'run python tests/make_readme.py'
+
+def test_readme_shows_the_ledger():
+    assert ledger_state([*Ledger(ROOT/'results')]) in (ROOT/'README.md').read_text(), 'run nbs/index.ipynb, then python tests/make_readme.py'
