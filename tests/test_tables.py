@@ -5,7 +5,8 @@ import pytest
 from conftest import BIN, ROOT
 from icd_nb import tables, trainer
 from icd_nb.data import load_data
-from icd_nb.reproduce import Cell, Lab, paper_name, published_figures
+from icd_nb.models import create_model, load_weights
+from icd_nb.reproduce import Cell, Lab, data_fingerprint, model_fingerprint, paper_name, published_figures
 from icd_nb.tables import (FEATURE_METHODS, LOGIT_METHODS, PAIRS, Ledger, comparisons, fill, has_result, is_full, label, overview, pair_table, plan, same_pair,
                            split_contexts, table_cell, table_row, verdict)
 
@@ -118,6 +119,17 @@ def test_figures_that_everybody_knows():
                       (table_cell('cub200', 'resnet32x4', 'MobileNetV2'), dict(ce=40.23, kd=56.09, sd_kd=60.51, icd_kd=61.17, sd_nkd=62.69))):
         shown = {r[0]: r[5].split(' ')[0] for r in columns(pair_table(cell, []))}
         assert {k: shown[k] for k in row} == {k: f'{v:.2f}' for k, v in row.items()}
+
+def test_the_ledger_of_the_project():
+    results = [*Ledger(ROOT/'results')]
+    assert results and all(o['label'] == label(o['settings']) for o in results)
+    data, ours = load_data('minibirds'), {}
+    for path in (ROOT/'teachers').glob('minibirds-*.safetensors'):
+        name = path.stem.removeprefix('minibirds-')
+        ours[name] = model_fingerprint(load_weights(create_model(name, data.num_classes), path))
+    birds = [o['settings'] for o in results if o['settings']['dataset'] == 'minibirds']
+    assert {o['data'] for o in birds} == {data_fingerprint(data)}
+    assert all(o['teacher_weights'] == ours[o['teacher']] for o in birds if 'teacher' in o)
 
 # what is run
 
