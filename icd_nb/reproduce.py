@@ -6,8 +6,8 @@
 __all__ = ['PAPER_NAMES', 'PARAMETERS', 'DATASETS', 'paper_name', 'published_figures', 'published', 'Cell', 'data_fingerprint',
            'model_fingerprint', 'new_model', 'Lab', 'versions', 'teacher_cell', 'for_humans', 'mean_std', 'pm',
            'group_runs', 'paired_difference', 'summary_rows', 'summary_row', 'markdown_table', 'result_table',
-           'plot_results', 'plot_curves', 'check_parameters', 'check_parameter', 'fill_parameters', 'cells_of',
-           'write_report']
+           'plot_results', 'plot_curves', 'speed_of', 'check_parameters', 'check_parameter', 'fill_parameters',
+           'cells_of', 'write_report']
 
 # %% ../nbs/11_reproduce.ipynb #be1b0b72
 import math, platform
@@ -332,10 +332,17 @@ def _seeds(v):
 def _maybe(f): return lambda v: None if v is None or v == 'None' else f(v)
 def _model(v): return check_choice(v, MODELS, 'model')
 def _precision(v): return check_choice(v, ['auto', 'fp32', 'bf16'], 'precision')
+def _yes(v):
+    if str(v).lower() not in ('true', 'false'): raise ValueError('true or false')
+    return str(v).lower() == 'true'
 
 PARAMETERS = dict(dataset=str, data_dir=_maybe(str), teacher=_maybe(_model), student=_maybe(_model), methods=_methods, scales=parse_scales, gamma=_above(0, strict=False),
                   epochs=_maybe(_whole(1)), teacher_epochs=_maybe(_whole(1)), seeds=_seeds, device=lambda v: str(get_device(v)), out_dir=_maybe(str),
-                  teacher_checkpoint=_maybe(str), bs=_whole(1), lr=_maybe(_above(0)), n_train=_maybe(_whole(1)), n_test=_maybe(_whole(1)), precision=_precision)
+                  teacher_checkpoint=_maybe(str), bs=_whole(1), lr=_maybe(_above(0)), n_train=_maybe(_whole(1)), n_test=_maybe(_whole(1)), precision=_precision, compile=_yes, graph=_yes)
+
+def speed_of(p:dict)->Speed:
+    "The ways to compute that parameters ask for"
+    return Speed(p['precision'], compile=p['compile'], graph=p['graph'])
 
 def check_parameters(given:dict, # `globals()` of the notebook after its parameters
                      before, # the names that were there before them

@@ -16,7 +16,7 @@ __all__ = ['NUMBERS', 'PAIRS', 'LOGIT_METHODS', 'FEATURE_METHODS', 'HEADER', 'ST
            'time_for', 'ready_teacher', 'keep_teacher', 'fill_group', 'fill', 'table_parameters', 'pair_cells',
            'wanted', 'wanted_variants', 'command', 'make_lab', 'fill_or_plan']
 
-# %% ../nbs/12_tables.ipynb #daae8686
+# %% ../nbs/12_tables.ipynb #e2fb41f8
 import json, os, re, shlex, time
 from dataclasses import replace
 from functools import lru_cache
@@ -29,8 +29,8 @@ from .data import load_data
 from .losses import METHODS, objective
 from .models import MODELS, cost, create_model
 from .reproduce import (DATASETS, PARAMETERS, Cell, Lab, check_parameters, for_humans, group_runs, markdown_table, mean_std, paired_difference, paper_name, published,
-                              published_figures, teacher_cell, versions)
-from .trainer import Speed, default_lr, evaluate
+                              published_figures, speed_of, teacher_cell, versions)
+from .trainer import default_lr, evaluate
 
 # %% ../nbs/12_tables.ipynb #four-digits
 def four_digits(v):
@@ -601,11 +601,7 @@ def fill(ledger:Ledger, cells, lab:Lab, # without a teacher: each pair gets its 
         if fill_group(ledger, group, lab, deadline): return False
     return True
 
-# %% ../nbs/12_tables.ipynb #yes
-def _yes(v):
-    if str(v).lower() not in ('true', 'false'): raise ValueError('true or false')
-    return str(v).lower() == 'true'
-
+# %% ../nbs/12_tables.ipynb #minutes
 def _minutes(v):
     if isinstance(v, bool) or not 0 < float(v) < 1e6: raise ValueError('a number of minutes above 0')
     return float(v)
@@ -621,8 +617,8 @@ def _table_methods(v): return [o for o in (*LOGIT_METHODS, *FEATURE_METHODS) if 
 def _maybe(f): return lambda v: None if v is None or v == 'None' else f(v)
 def _checked(*names): return {o: PARAMETERS[o] for o in names}
 
-TABLE_PARAMETERS = dict(run=_yes, minutes=_minutes, pairs=_maybe(_pairs), methods=_maybe(_table_methods), ledger=_maybe(str), checkpoints=_maybe(str),
-                        **_checked('seeds', 'epochs', 'teacher_epochs', 'dataset', 'data_dir', 'device', 'precision', 'n_train', 'n_test'))
+TABLE_PARAMETERS = dict(run=PARAMETERS['compile'], minutes=_minutes, pairs=_maybe(_pairs), methods=_maybe(_table_methods), ledger=_maybe(str), checkpoints=_maybe(str),
+                        **_checked('seeds', 'epochs', 'teacher_epochs', 'dataset', 'data_dir', 'device', 'precision', 'compile', 'graph', 'n_train', 'n_test'))
 
 def table_parameters(given, before, known=TABLE_PARAMETERS, pairs=PAIRS)->dict:
     "The parameters of a table notebook as values, the open ones filled"
@@ -671,7 +667,7 @@ def command(notebook:str, p:dict)->str:
 def make_lab(p:dict)->Lab:
     "The lab in which filled parameters have their cells run; its runs lie under `runs/tables/`"
     data = load_data(p['dataset'], p['data_dir'])
-    return Lab(data.subset(p['n_train'], p['n_test'], seed=0), runs_home()/'tables', p['device'], Speed(p['precision']))
+    return Lab(data.subset(p['n_train'], p['n_test'], seed=0), runs_home()/'tables', p['device'], speed_of(p))
 
 def fill_or_plan(ledger:Ledger, cells, p:dict, notebook:str)->str: # Markdown: what is still missing
     "With `run`, fill for `minutes`; then show what is missing, and the command that runs all of it"
