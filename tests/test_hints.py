@@ -77,6 +77,24 @@ def test_median_with_ties_and_order():
     assert 0 < H.rbf_cka(same, same[:, :2]) <= 1
     assert abs(H.rbf_cka(same, same) - 1) < 1e-12
 
+AWKWARD = {'sorted by class': lambda: torch.arange(10.).double().repeat_interleave(60)[:,None]*9 + rand(600, 4),
+           'one far away': lambda: torch.cat([rand(599, 4), torch.full((1, 4), 3e4).double()]),
+           'off centre': lambda: rand(600, 4) + 300, 'few values': lambda: rand(600, 4).sign()/3, 'one channel': lambda: rand(600, 1), 'wide': lambda: rand(300, 900)}
+
+@pytest.mark.parametrize('kind', AWKWARD)
+def test_median_of_awkward_numbers(kind):
+    X = AWKWARD[kind]()
+    d = ((X[:,None] - X[None])**2).sum(-1).numpy()
+    assert abs(H.median_sq_distance(X, tile=128)/np.median(d) - 1) < 1e-9
+
+def test_median_bracket_seldom_misses():
+    "Images in the order of their classes are shuffled first, so one pass is enough"
+    X, passes, bracket = AWKWARD['sorted by class'](), [], H.median_bracket
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(H, 'median_bracket', lambda A, B, slack: passes.append(slack) or bracket(A, B, slack))
+        H.median_sq_distance(X, slack=.02)
+    assert passes == [.02]
+
 def test_unbiased_needs_no_centre_and_stays_close():
     X, Y = rand(40, 7), rand(40, 30, seed=1)
     assert (H.unbiased_products([X+9, Y-3]) - H.unbiased_products([X, Y])).abs().max() < 1e-8
