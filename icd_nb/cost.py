@@ -6,10 +6,11 @@
 __all__ = ['PLAIN', 'KINDS', 'wait_for', 'race', 'middle', 'compare', 'race_table', 'PlainImages', 'plain_loader', 'noise_data',
            'smooth_jpegs', 'plain_scores', 'plain_kd', 'plain_dkd', 'plain_nkd', 'plain_sdd', 'plain_structure',
            'plain_loss', 'PlainRun', 'plain_evaluate', 'fast_step', 'kept_bytes', 'peak_bytes', 'matrix_rate',
-           'step_flops', 'kind_of', 'profile', 'busy_share', 'covered']
+           'step_flops', 'kind_of', 'profile', 'excess', 'reason', 'busy_share', 'covered', 'store_run', 'stored_runs',
+           'by_precision', 'precision_table']
 
-# %% ../nbs/13_cost.ipynb #bf0c1fcb
-import time
+# %% ../nbs/13_cost.ipynb #7f914359
+import re, time
 from pathlib import Path
 from statistics import median, quantiles
 import torch, torch.nn.functional as F
@@ -17,12 +18,14 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
+from .core import read_json, short_hash, write_json
 from .data import IMAGENET_MEAN, IMAGENET_STD, Augment, ImageData, train_batches
 from .decoupling import Scorer
 from .layers import record
 from .losses import objective
 from .models import cost, create_model
-from .reproduce import markdown_table
+from .reproduce import markdown_table, paired_difference, paper_name
+from .tables import label, num, shown_pair
 from .trainer import Recipe, Speed, Student, default_lr, prepare_all
 
 # %% ../nbs/13_cost.ipynb #wait-for
@@ -32,10 +35,13 @@ def wait_for(device):
 
 def race(jobs:dict, # name → function without arguments
          rounds:int=7, warm:int=1, # rounds that count, and rounds before them
-         device='cpu')->dict: # name → seconds of each round
+         device='cpu',
+         seconds:float=None # when the race has lasted so long, two rounds that count are enough
+        )->dict: # name → seconds of each round
     "Time the jobs in turns"
-    took = {name: [] for name in jobs}
+    took, start = {name: [] for name in jobs}, time.perf_counter()
     for i in range(warm+rounds):
+        if i >= warm+2 and seconds and time.perf_counter()-start > seconds: break
         for name, job in jobs.items():
             wait_for(device)
             began = time.perf_counter()
@@ -247,23 +253,41 @@ def step_flops(teacher, students, bs:int, size:int=32)->int:
     return bs*(flops(teacher) + 3*sum(map(flops, students)))
 
 # %% ../nbs/13_cost.ipynb #kind-of
-KINDS = {'convolution': ('conv',), 'batch norm': ('batch_norm',), 'matrix product': ('addmm', 'bmm', 'matmul', '::mm', 'linear'), 'optimizer and clip': ('sgd', '_foreach', 'norm', 'clip'),
-         'compiled': ('triton', 'graph_', 'compiled', 'cpp_fused'), 'relu, add, pool': ('relu', 'threshold', 'add', 'pool'), 'copies and casts': ('copy', '_to_copy', 'cat', 'fill', 'zero', 'index', 'clone')}
+KINDS = {'convolution': 'conv', 'batch norm': 'batch_?norm', 'softmax and exp': '::(exp|log)_?$|softmax|sigmoid|nll|argmax|amax', 'matrix product': 'mm|matmul|linear',
+         'optimizer and norms': 'sgd|_foreach|norm|clip_grad', 'compiled': 'triton|graph|compiled|cpp_fused|aotdispatcher',
+         'arithmetic and pooling': 'relu|threshold|clamp|pool|add|mul|sub|div|neg|sum|mean|where', 'copies and casts': 'copy|cat|fill|zero|index|gather|clone|flip|::to$'} # names are looked for in this order
 
-def kind_of(op:str)->str:
+def kind_of(op:str, shapes=() # of what goes into it
+           )->str:
     "What sort of work an operation is"
-    return next((kind for kind, parts in KINDS.items() if any(p in op.lower() for p in parts)), 'other')
+    if 'conv' in op and any(len(o) == 4 and o[1] == 1 < o[0] for o in shapes): return 'depthwise convolution'
+    return next((kind for kind, names in KINDS.items() if re.search(names, op.lower())), 'other')
 
-def profile(step, n:int=2, device='cpu')->dict: # kind → part of the time, largest first
+def profile(step, n:int=2, device='cpu')->dict: # kind → milliseconds of a step, largest first
     "Where the time of a step goes"
     cuda = torch.device(device).type == 'cuda'
-    with torch.profiler.profile() as prof:
+    with torch.profiler.profile(record_shapes=not cuda) as prof:
         for _ in range(n): step()
         wait_for(device)
     total = {}
-    for o in prof.key_averages():
-        total[kind_of(o.key)] = total.get(kind_of(o.key), 0) + (o.self_device_time_total if cuda else o.self_cpu_time_total)
-    return {k: v/sum(total.values()) for k, v in sorted(total.items(), key=lambda kv: -kv[1])}
+    for o in prof.key_averages(group_by_input_shape=not cuda):
+        kind = kind_of(o.key, o.input_shapes or ())
+        total[kind] = total.get(kind, 0) + 1e-3*(o.self_device_time_total if cuda else o.self_cpu_time_total)/n
+    return dict(sorted(total.items(), key=lambda kv: -kv[1]))
+
+# %% ../nbs/13_cost.ipynb #excess
+def excess(plain:dict, fast:dict, target:float)->dict: # kind → milliseconds, largest first; negative where there is time to spare
+    "By how much each kind of work is longer than the target leaves it"
+    over = {k: fast.get(k, 0.)-plain.get(k, 0.)/target for k in dict.fromkeys([*fast, *plain])}
+    return dict(sorted(over.items(), key=lambda kv: -kv[1]))
+
+def reason(name:str, plain:dict, fast:dict, target:float)->str: # Markdown
+    "What holds a part back, in a sentence made of its profiles"
+    P, F = sum(plain.values()), sum(fast.values())
+    if not plain: return f"**{name}**: the plain way works in other processes; of the fast way's {F:.1f} ms, " + ', '.join(f'{100*v/F:.0f} % are {k}' for k, v in [*fast.items()][:3]) + '.'
+    said = [f"{k} {plain.get(k, 0):.1f} → {fast.get(k, 0):.1f} ms" + (f" (×{plain[k]/fast[k]:.2f})" if plain.get(k) and fast.get(k) else '') + f", {v:.1f} ms too long"
+            for k, v in excess(plain, fast, target).items() if v > .05*F/target]
+    return f"**{name}**: of {P:.1f} ms the target ×{target:g} leaves {P/target:.1f} ms; the profiled fast way takes {F:.1f} ms. " + ('; '.join(said) or 'No kind of work stands out') + '.'
 
 # %% ../nbs/13_cost.ipynb #busy-share
 def busy_share(step, n:int=20, device='cuda')->float:
@@ -284,3 +308,39 @@ def covered(spans)->float:
         total += max(0., b-max(a, end))
         end = max(end, b)
     return total
+
+# %% ../nbs/13_cost.ipynb #files
+def _files(folder): return {int(f.stem.removeprefix('cost-')): f for f in Path(folder).glob('cost-*.json')}
+
+def store_run(found:dict, folder)->Path:
+    "Keep an outcome as the next of its folder: `cost-1.json`, `cost-2.json`, …"
+    return write_json(Path(folder)/f'cost-{1+max(_files(folder), default=0)}.json', found)
+
+def stored_runs(folder, like:dict # an outcome
+               )->list:
+    "The stored outcomes with the same `settings` and `machine`, in their order"
+    return [o for _, o in sorted((n, read_json(f)) for n, f in _files(folder).items()) if all(o[k] == like[k] for k in ('settings', 'machine'))]
+
+# %% ../nbs/13_cost.ipynb #by-precision
+def by_precision(results:list, # of a `Ledger` or of `Lab.run`
+                 fast='bf16', slow='fp32')->list: # a dict for each cell that has both: label, pair, method, seeds, both accuracies, difference and half its 95 % interval
+    "Results that differ in nothing but precision, compared seed by seed"
+    groups = {}
+    for o in results:
+        if 'top1_last' not in o: continue
+        same = {k: v for k, v in o['settings'].items() if k not in ('seed', 'precision')}
+        groups.setdefault(short_hash(same), {}).setdefault(o['settings'].get('precision'), []).append(o)
+    return [_two_precisions(g[fast], g[slow]) for g in groups.values() if fast in g and slow in g]
+
+def _two_precisions(fast, slow):
+    s, seeds = fast[0]['settings'], {o['seed'] for o in fast} & {o['seed'] for o in slow}
+    mean, half, n = paired_difference(fast, slow)
+    extra = [f'{k} {v}' for k, v in (s.get('hyper') or {}).items()] 
+    if s.get('gamma', 2.) != 2.: extra.append(f"γ {s['gamma']:g}")
+    return dict(label=label(s), pair=shown_pair(s['teacher'], s['student']) if s.get('teacher') else paper_name(s['student']), method=', '.join([paper_name(s['method']), *extra]),
+                seeds=n, difference=mean, half=half, **{k: [o['top1_last'] for o in rs if o['seed'] in seeds] for k, rs in (('fast', fast), ('slow', slow))})
+
+def precision_table(rows, fast='bf16', slow='fp32')->str: # Markdown
+    "`by_precision` as a table"
+    return markdown_table(['data', 'pair', 'method', 'seeds', slow, fast, 'difference (95 %)'],
+        [[o['label'], o['pair'], o['method'], o['seeds'], num(o['slow']), num(o['fast']), '–' if o['difference'] is None else f"{o['difference']:+.2f}" + ('' if o['half'] is None else f" ± {o['half']:.2f}")] for o in rows])

@@ -69,11 +69,24 @@ def _mean_std(augment, device):
 
 # %% ../nbs/01_data.ipynb #normalise
 def normalise(x:Tensor, # bytes `[B,S,S,3]`
-              augment:Augment
+              augment:Augment,
+              out:Tensor=None # of the same shape: where to write
              )->Tensor: # `[B,3,S,S]`, channels_last
     "Bytes as numbers around 0"
     mean, std = _mean_std(augment, x.device)
-    return x.view(-1, 3*augment.size).float().div_(255).sub_(mean).div_(std).view(x.shape).permute(0,3,1,2)
+    if out is None: out = torch.empty(x.shape, device=x.device)
+    out.view(-1, 3*augment.size).copy_(x.view(-1, 3*augment.size)).div_(255).sub_(mean).div_(std)
+    return out.permute(0,3,1,2)
+
+# %% ../nbs/01_data.ipynb #squares
+IN_CACHE = 2**19 # so many numbers go through the steps of a crop at a time: 2 MB
+
+def squares(x, view, augment)->Tensor: # bytes `[B,size,size,3]`
+    "The bytes that `view` shows of images `x`"
+    p = augment.pad
+    if p: x = F.pad(x, (0,0,p,p,p,p))
+    x = cut(x, view, augment.size)
+    return mirror(x, view[:,2]) if augment.flip else x
 
 # %% ../nbs/01_data.ipynb #crop
 def crop(x:Tensor, # bytes `[B,H,W,3]`
@@ -81,10 +94,11 @@ def crop(x:Tensor, # bytes `[B,H,W,3]`
          augment:Augment
         )->Tensor: # `[B,3,size,size]`
     "What the network sees of images `x` under `view`"
-    p = augment.pad
-    if p: x = F.pad(x, (0,0,p,p,p,p))
-    x = cut(x, view, augment.size)
-    return normalise(mirror(x, view[:,2]) if augment.flip else x, augment)
+    n = max(1, IN_CACHE//(3*augment.size**2)) if x.device.type == 'cpu' else len(x)
+    if len(x) <= n: return normalise(squares(x, view, augment), augment)
+    out = torch.empty(len(x), augment.size, augment.size, 3)
+    for few, v, o in zip(x.split(n), view.split(n), out.split(n)): normalise(squares(few, v, augment), augment, o)
+    return out.permute(0,3,1,2)
 
 # %% ../nbs/01_data.ipynb #view-counts
 def view_counts(augment:Augment,

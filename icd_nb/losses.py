@@ -68,7 +68,9 @@ class CellLoss(Term):
         raise NotImplementedError(f"{type(self).__name__} has no cells")
     def forward(self, s, t, y): return self.cells(s, t, y, local=False).mean()
 
-def _kl(log_s, log_t): return F.kl_div(log_s, log_t, reduction='none', log_target=True).sum(1) # eᵗ(t-s), in one operation each way
+def _log_p(s, T, local): return s.log_p(T, local).movedim(1, -1) # classes last: `[B,K]`, or `[B,P,K]` of cells
+
+def _kl(log_s, log_t): return (log_t.exp()*(log_t-log_s)).sum(-1)
 
 class KD(CellLoss):
     "KL divergence from the teacher's soft probabilities, times T²"
@@ -77,7 +79,7 @@ class KD(CellLoss):
         super().__init__()
         self.T = T
     def cells(self, s, t, y, local):
-        return self.T**2 * _kl(s.log_p(self.T, local), t.log_p(self.T, local).detach())
+        return self.T**2 * _kl(_log_p(s, self.T, local), _log_p(t, self.T, local).detach())
 
 # %% ../nbs/06_losses.ipynb #pair
 def _pair(s, t, ndim): # tensors as `Scores`: the teacher without gradient, the first cell as the whole image
@@ -94,17 +96,22 @@ def kd_loss(s:Tensor, # student logits `[B,K]`
     "Knowledge distillation, averaged over the batch"
     return KD(T)(*_pair(s, t, 2), None)
 
-# %% ../nbs/06_losses.ipynb #column
+# %% ../nbs/06_losses.ipynb #beside
 FAR = -1e30
 
-def _column(y, log_p): return y.view(-1, *[1]*(log_p.ndim-1)) # `[B,1]` or `[B,1,1]`, to stand beside `[B,K]` or `[B,K,P]`
+def _beside(y, z): return y.view(-1, *[1]*(z.ndim-1)) # labels `[B]` as `[B,1]` or `[B,1,1]`, to stand beside `[B,K]` or `[B,P,K]`
 
-def _target(log_p, y): # the target's log probability `[B]` or `[B,P]`
-    return log_p.take_along_dim(_column(y, log_p), 1).squeeze(1)
+def _at(z, k): # the number of class `k[b]` in each image `[B]` or cell `[B,P]`
+    return z.gather(-1, _beside(k, z).expand(*z.shape[:-1], 1)).squeeze(-1)
 
-def _others(log_p, y): # log probabilities of the others among themselves; the target's is `FAR`
-    is_y = torch.arange(log_p.shape[1], device=y.device).view(-1, *[1]*(log_p.ndim-2)) == _column(y, log_p)
-    return (log_p + torch.where(is_y, FAR, 0.)).transpose(1, -1).log_softmax(-1).transpose(1, -1)
+def _others(z, y): # log probabilities of the others among themselves, from scores or log probabilities; the target's is `FAR`
+    return (z + torch.where(_beside(y, z) == torch.arange(z.shape[-1], device=z.device), FAR, 0.)).log_softmax(-1)
+
+# %% ../nbs/06_losses.ipynb #target-and-rest
+def _target_and_rest(z, q, y): # log probabilities of the target and of all others, from scores and their `_others`
+    other = (y+1) % z.shape[-1]
+    d = _at(z, y) - _at(z, other) + _at(q, other)
+    return F.logsigmoid(d), F.logsigmoid(-d)
 
 # %% ../nbs/06_losses.ipynb #dkd
 class DKD(CellLoss):
@@ -113,10 +120,14 @@ class DKD(CellLoss):
     def __init__(self, alpha:float=1., beta:float=8., T:float=4.):
         super().__init__()
         self.alpha, self.beta, self.T = alpha, beta, T
+    def parts(self, s, y, local): # log probabilities: the rest among themselves, the target, all the rest
+        z = _full(s.local.transpose(1, 2) if local else s.logits)/self.T
+        q = _others(z, y)
+        return q, *_target_and_rest(z, q, y)
     def cells(self, s, t, y, local):
-        log_s, log_t = s.log_p(self.T, local), t.log_p(self.T, local).detach()
-        kl, nckd = _kl(log_s, log_t), _kl(_others(log_s, y), _others(log_t, y))
-        return self.T**2 * (self.alpha*kl + (self.beta - self.alpha*(1 - _target(log_t, y).exp()))*nckd)
+        (qs, ys, rs), (qt, yt, rt) = self.parts(s, y, local), [o.detach() for o in self.parts(t, y, local)]
+        tckd = yt.exp()*(yt-ys) + rt.exp()*(rt-rs)
+        return self.T**2 * (self.alpha*tckd + self.beta*_kl(qs, qt))
 
 def dkd_loss(s:Tensor, # student logits `[B,K]`
              t:Tensor, # teacher logits `[B,K]`
@@ -136,10 +147,10 @@ class NKD(CellLoss):
         super().__init__()
         self.gamma, self.T, self.drop_target = gamma, T, drop_target
     def cells(self, s, t, y, local):
-        y_s, y_t = _target(s.log_p(1., local), y), _target(t.log_p(1., local).detach(), y)
-        log_s, log_t = s.log_p(self.T, local), t.log_p(self.T, local).detach()
+        y_s, y_t = _at(_log_p(s, 1., local), y), _at(_log_p(t, 1., local).detach(), y)
+        log_s, log_t = _log_p(s, self.T, local), _log_p(t, self.T, local).detach()
         if self.drop_target: log_s, log_t = _others(log_s, y), _others(log_t, y)
-        return -y_t.exp()*y_s - self.gamma * self.T**2 * (log_t.exp()*log_s).sum(1)
+        return -y_t.exp()*y_s - self.gamma * self.T**2 * (log_t.exp()*log_s).sum(-1)
 
 def nkd_loss(s:Tensor, # student logits `[B,K]`
              t:Tensor, # teacher logits `[B,K]`
@@ -152,18 +163,14 @@ def nkd_loss(s:Tensor, # student logits `[B,K]`
     return NKD(gamma, T, drop_target)(*_pair(s, t, 2), y)
 
 # %% ../nbs/06_losses.ipynb #sdd-weights
-def sdd_weights(cell:Tensor, # the teacher's class of each cell `[B,P]`
-                whole:Tensor, # its class of the whole image `[B,1]`
-                y:Tensor, # labels `[B]`
+def sdd_weights(cell:Tensor, # the teacher's verdict on each cell `[B,P]`: its class, or whether that is right
+                whole:Tensor, # on the whole image `[B,1]`
                 beta:float=2., # what a complementary cell counts
-                right:str='label', # as in the official code, or `whole`: as in the paper
                 keep:str='both' # or only the `consistent` cells, or only the `complementary` (the paper's Table 6)
                )->Tensor: # `[B,P]`
     "What each cell counts: 1 where its verdict agrees with the whole image's, else `beta`"
-    check_choice(right, ('label', 'whole'), 'meaning of right')
     check_choice(keep, ('both', 'consistent', 'complementary'), 'choice of cells')
-    dissent = complementary(cell, whole, y if right == 'label' else None)
-    return torch.where(dissent, 0. if keep == 'consistent' else beta, 0. if keep == 'complementary' else 1.)
+    return torch.where(complementary(cell, whole), 0. if keep == 'consistent' else beta, 0. if keep == 'complementary' else 1.)
 
 # %% ../nbs/06_losses.ipynb #sdd
 class SDD(Term):
@@ -172,11 +179,16 @@ class SDD(Term):
     def __init__(self, inner:CellLoss, beta:float=2., right:str='label', keep:str='both'):
         super().__init__()
         if not isinstance(inner, CellLoss): raise ValueError(f"SDD takes a loss of single cells, such as KD(), DKD() or NKD(), not {inner!r}")
+        check_choice(right, ('label', 'whole'), 'meaning of right')
         self.inner, self.beta, self.right, self.keep, self.name = inner, beta, right, keep, f'sd_{inner.name}'
+    def verdict(self, t, y, local):
+        if self.right == 'whole': return t.verdict(local)
+        z = t.local.transpose(1, 2) if local else t.logits
+        return _at(z, y) >= z.amax(-1)
     def forward(self, s, t, y):
-        cell = t.verdict()
-        whole = cell[:,cell_slices(t.scales)[1]] if 1 in t.scales else t.verdict(local=False)[:,None]
-        return (sdd_weights(cell, whole, y, self.beta, self.right, self.keep) * self.inner.cells(s, t, y, local=True)).mean()
+        cell = self.verdict(t, y, local=True)
+        whole = cell[:,cell_slices(t.scales)[1]] if 1 in t.scales else self.verdict(t, y, local=False)[:,None]
+        return (sdd_weights(cell, whole, self.beta, self.keep) * self.inner.cells(s, t, y, local=True)).mean()
 
 # %% ../nbs/06_losses.ipynb #sdd-kd-loss
 def sdd_kd_loss(s:Tensor, # student local logits `[B,K,P]`, the first cell the whole image
@@ -213,10 +225,8 @@ class Structure(Term):
     def __init__(self, T:float=2., weights:str='rank'):
         super().__init__()
         self.T, self.weights = T, weights
-    def structures(self, s): return s.kept(('structures', self.T), lambda: structures(_full(s.local).transpose(1, 2), s.scales, self.T))
-    def forward(self, s, t, y):
-        st = tuple(o.detach() for o in self.structures(t))
-        return structure_loss(self.structures(s), st, scale_weights(t.scales, self.weights))
+    def structures(self, t): return t.kept(('structures', self.T), lambda: structures(_full(t.local.detach()).transpose(1, 2), t.scales, self.T))
+    def forward(self, s, t, y): return structure_loss(s.local.transpose(1, 2), self.structures(t), scale_weights(t.scales, self.weights), self.T)
 
 def icd_loss(s:Tensor, # student local logits `[B,K,P]`
              t:Tensor, # teacher local logits `[B,K,P]`
@@ -275,7 +285,8 @@ def forward(self:Objective, s:Scores, t:Scores, y:Tensor, epoch=None): # `epoch`
     "The total, and `{name: what it put into the total}`"
     self.check(s, t)
     parts = {name: (w if epoch is None else w*term.factor(epoch)) * term(s, t, y) for name, w, term in self.items()}
-    return sum(parts.values()), {name: o.detach() for name, o in parts.items()}
+    first, *others = parts.values()
+    return sum(others, first), {name: o.detach() for name, o in parts.items()}
 
 # %% ../nbs/06_losses.ipynb #needs-local
 @patch(as_prop=True)
