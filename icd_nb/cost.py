@@ -6,10 +6,10 @@
 __all__ = ['PLAIN', 'KINDS', 'wait_for', 'race', 'middle', 'compare', 'race_table', 'PlainImages', 'plain_loader', 'noise_data',
            'smooth_jpegs', 'plain_scores', 'plain_kd', 'plain_dkd', 'plain_nkd', 'plain_sdd', 'plain_structure',
            'plain_loss', 'PlainRun', 'plain_evaluate', 'fast_step', 'kept_bytes', 'peak_bytes', 'matrix_rate',
-           'step_flops', 'kind_of', 'profile', 'excess', 'reason', 'busy_share', 'covered', 'store_run', 'stored_runs',
-           'by_precision', 'precision_table']
+           'step_flops', 'kind_of', 'profile', 'excess', 'reason', 'busy_share', 'covered', 'code_fingerprint',
+           'store_run', 'stored_runs', 'by_precision', 'precision_table']
 
-# %% ../nbs/13_cost.ipynb #7f914359
+# %% ../nbs/13_cost.ipynb #7b328994
 import re, time
 from pathlib import Path
 from statistics import median, quantiles
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from .core import read_json, short_hash, write_json
+from . import models
 from .data import IMAGENET_MEAN, IMAGENET_STD, Augment, ImageData, train_batches
 from .decoupling import Scorer
 from .layers import record
@@ -309,7 +310,11 @@ def covered(spans)->float:
         end = max(end, b)
     return total
 
-# %% ../nbs/13_cost.ipynb #files
+# %% ../nbs/13_cost.ipynb #code-fingerprint
+def code_fingerprint()->str: # 8 hexadecimal digits
+    "A fingerprint of this library's modules as they are on disk"
+    return short_hash({f.name: f.read_text(encoding='utf-8') for f in Path(models.__file__).parent.rglob('*.py')})
+
 def _files(folder): return {int(f.stem.removeprefix('cost-')): f for f in Path(folder).glob('cost-*.json')}
 
 def store_run(found:dict, folder)->Path:
@@ -318,8 +323,9 @@ def store_run(found:dict, folder)->Path:
 
 def stored_runs(folder, like:dict # an outcome
                )->list:
-    "The stored outcomes with the same `settings` and `machine`, in their order"
-    return [o for _, o in sorted((n, read_json(f)) for n, f in _files(folder).items()) if all(o[k] == like[k] for k in ('settings', 'machine'))]
+    "The stored outcomes with the same `settings`, `code` and `machine`, in their order"
+    runs = [read_json(f) for _, f in sorted(_files(folder).items())]
+    return [o for o in runs if all(o[k] == like[k] for k in ('settings', 'code', 'machine'))]
 
 # %% ../nbs/13_cost.ipynb #by-precision
 def by_precision(results:list, # of a `Ledger` or of `Lab.run`
@@ -337,6 +343,7 @@ def _two_precisions(fast, slow):
     mean, half, n = paired_difference(fast, slow)
     extra = [f'{k} {v}' for k, v in (s.get('hyper') or {}).items()] 
     if s.get('gamma', 2.) != 2.: extra.append(f"γ {s['gamma']:g}")
+    if tuple(s.get('scales', (1,2,4))) != (1,2,4): extra.append(f"scales {tuple(s['scales'])}")
     return dict(label=label(s), pair=shown_pair(s['teacher'], s['student']) if s.get('teacher') else paper_name(s['student']), method=', '.join([paper_name(s['method']), *extra]),
                 seeds=n, difference=mean, half=half, **{k: [o['top1_last'] for o in rs if o['seed'] in seeds] for k, rs in (('fast', fast), ('slow', slow))})
 

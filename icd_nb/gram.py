@@ -13,8 +13,10 @@ from .core import check_choice, parse_scales
 # %% ../nbs/05_gram.ipynb #full
 def _full(z): return z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
 
-def _cosines(z): # `[B,P,K]` in single precision → cosines, and what the products were multiplied by: 1/(‖zᵢ‖‖zⱼ‖), both `[B,P,P]`
-    with torch.autocast(z.device.type, enabled=False): G = z @ z.transpose(-2, -1)
+def _exact(z): return torch.autocast(z.device.type, enabled=False) # no products in half precision
+
+def _cosines(z): # `[B,P,K]` → cosines, and what the products were multiplied by: 1/(‖zᵢ‖‖zⱼ‖), both `[B,P,P]`
+    G = torch.bmm(z, z.mT)
     r = G.diagonal(dim1=-2, dim2=-1).clamp_min(1e-24).rsqrt() # 1/length; a cell of zeros has length 1e-12, as in `F.normalize`
     R = r[...,:,None]*r[...,None,:]
     return G*R, R
@@ -22,7 +24,7 @@ def _cosines(z): # `[B,P,K]` in single precision → cosines, and what the produ
 def gram_matrix(z:torch.Tensor # scores of cells `[B,P,K]`
                )->torch.Tensor: # `[B,P,P]`, 1 on the diagonal
     "Cosines between the score vectors of all pairs of cells (iCD, arXiv 2509.12553)"
-    return _cosines(_full(z))[0]
+    with _exact(z): return _cosines(_full(z))[0]
 
 # %% ../nbs/05_gram.ipynb #structure
 def structure(z:torch.Tensor, # scores of the cells of one scale `[B,P,K]`
@@ -56,15 +58,15 @@ def _kl_and_gradient(z, log_t, weight, T): # scores `[B,P,K]` of one scale, the 
     C, R = _cosines(z)
     log_s, p_t = (C/T).log_softmax(-1), log_t.exp()
     D = log_s.exp() - p_t
-    E = D + D.transpose(-2, -1)
-    A = (E - torch.diag_embed((E*C).sum(-1))) * R # C is 1 on the diagonal, so there R is 1/length²
-    with torch.autocast(z.device.type, enabled=False): return weight*(p_t*(log_t - log_s)).sum(), (weight/T*A) @ z
+    E = D + D.mT
+    A = (E - torch.diag_embed((E*C).sum(-1))) * R # on its diagonal R is 1/length²
+    return weight*(p_t*(log_t - log_s)).sum(), torch.bmm(weight/T*A, z)
 
 class _StructureLoss(torch.autograd.Function):
     @staticmethod
     def forward(z, st, weights, T):
         scales = zip(z.split([o.shape[-1] for o in st], 1), st, weights)
-        losses, gradients = zip(*(_kl_and_gradient(o, log_t, w/len(z), T) for o, log_t, w in scales))
+        with _exact(z): losses, gradients = zip(*(_kl_and_gradient(o, log_t, w/len(z), T) for o, log_t, w in scales))
         return sum(losses), torch.cat(gradients, 1)
     @staticmethod
     def setup_context(ctx, inputs, output):
