@@ -69,11 +69,11 @@ def like(x, model):
 
 @torch.no_grad()
 def evaluate(model:nn.Module, data, # an `ImageData`
-             device='auto', bs:int=None # images at a time; as many as take about 6 MB where it is None
+             device='auto', bs:int=None # images at a time; None: what a CPU's cache or a GPU likes
             )->dict: # `top1`, `top5` in percent, `loss`
     "Accuracy and cross entropy over the test images, in single precision"
     device = get_device(device)
-    was, bs = model.training, bs or max(16, 500*32**2//data.augment.size**2)
+    was, bs = model.training, bs or max(16, (250 if device.type == 'cpu' else 2000)*32**2//data.augment.size**2)
     model.eval().to(device)
     total = torch.zeros(3, device=device, dtype=torch.float64)
     for b in test_batches(data, bs, device=device):
