@@ -13,9 +13,6 @@ from pathlib import Path
 import torch
 from tqdm.std import tqdm
 
-# %% ../nbs/00_core.ipynb #f542692d
-os.environ.setdefault('THP_MEM_ALLOC_ENABLE', '1')
-
 # %% ../nbs/00_core.ipynb #check-choice
 def check_choice(value, # what the user wrote
                  choices, # the names that exist

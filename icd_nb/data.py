@@ -91,12 +91,13 @@ def squares(x, view, augment)->Tensor: # bytes `[B,size,size,3]`
 # %% ../nbs/01_data.ipynb #crop
 def crop(x:Tensor, # bytes `[B,H,W,3]`
          view:Tensor, # `[B,3]`: first row and column in the padded image, mirrored or not
-         augment:Augment
+         augment:Augment,
+         out:Tensor=None # `[B,size,size,3]`: where to write
         )->Tensor: # `[B,3,size,size]`
     "What the network sees of images `x` under `view`"
     n = max(1, IN_CACHE//(3*augment.size**2)) if x.device.type == 'cpu' else len(x)
-    if len(x) <= n: return normalise(squares(x, view, augment), augment)
-    out = torch.empty(len(x), augment.size, augment.size, 3)
+    if len(x) <= n: return normalise(squares(x, view, augment), augment, out)
+    if out is None: out = torch.empty(len(x), augment.size, augment.size, 3)
     for few, v, o in zip(x.split(n), view.split(n), out.split(n)): normalise(squares(few, v, augment), augment, o)
     return out.permute(0,3,1,2)
 
@@ -273,29 +274,32 @@ def sent_ahead(x:Tensor, # images in host memory
             yield out
 
 # %% ../nbs/01_data.ipynb #batches
-def batches(x, y, order, view, bs, augment, device, mapped=False):
+def batches(x, y, order, view, bs, augment, device, mapped=False, reuse=False):
     "Batches of `bs` images of `x` in the given order, each under its view"
     device = exact_device(device)
     if x.device not in (device, torch.device('cpu')): raise ValueError(f"the images are on {x.device}, the batches are wanted on {device}: move them with data.to('{device}')")
     here, steps = x.device == device and not mapped, range(0, len(order), bs)
     images = None if here else sent_ahead(x, order.split(bs), device)
+    place = torch.empty(min(bs, len(order)), augment.size, augment.size, 3) if reuse and device.type == 'cpu' else None
     y, order, view = (o.to(device) for o in (y, order, view))
     for i in steps:
         index, v = order[i:i+bs], view[i:i+bs]
         img = x.index_select(0, index) if here else next(images)
-        yield Batch(crop(img, v, augment), y.index_select(0, index), index, v)
+        yield Batch(crop(img, v, augment, None if place is None else place[:len(img)]), y.index_select(0, index), index, v)
 
 # %% ../nbs/01_data.ipynb #train-batches
-def train_batches(data:ImageData, bs=64, seed=0, epoch=1, device='auto', drop_last=None):
+def train_batches(data:ImageData, bs=64, seed=0, epoch=1, device='auto', drop_last=None,
+                  reuse=False # on a CPU: write each batch's images over those of the one before
+                 ):
     "An epoch of augmented training batches; what they show depends on `seed` and `epoch` alone"
     n = min(steps_per_epoch(data, bs, drop_last)*bs, len(data.train_y))
     order, view = (o[:n] for o in epoch_plan(data, seed, epoch))
-    return batches(data.train_x, data.train_y, order, view, bs, data.augment, device, data.mapped)
+    return batches(data.train_x, data.train_y, order, view, bs, data.augment, device, data.mapped, reuse)
 
-def test_batches(data:ImageData, bs=500, device='auto'):
+def test_batches(data:ImageData, bs=500, device='auto', reuse=False):
     "Every test image once, in order, cropped at the centre"
     n, view = len(data.test_y), centre_view(data.augment, data.test_x.shape[1:3])
-    return batches(data.test_x, data.test_y, torch.arange(n), view.expand(n, 3), bs, data.augment, device, data.mapped)
+    return batches(data.test_x, data.test_y, torch.arange(n), view.expand(n, 3), bs, data.augment, device, data.mapped, reuse)
 test_batches.__test__ = False   # its name does not make it a test for pytest
 
 # %% ../nbs/01_data.ipynb #balanced

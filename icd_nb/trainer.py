@@ -76,7 +76,7 @@ def evaluate(model:nn.Module, data, # an `ImageData`
     was, bs = model.training, bs or max(16, (250 if device.type == 'cpu' else 2000)*32**2//data.augment.size**2)
     model.eval().to(device)
     total = torch.zeros(3, device=device, dtype=torch.float64)
-    for b in test_batches(data, bs, device=device):
+    for b in test_batches(data, bs, device=device, reuse=True):
         z = main_logits(model(like(b.x, model)))
         total += torch.stack([hits(z, b.y), hits(z, b.y, 5), nn.functional.cross_entropy(z, b.y, reduction='sum')]).double()
     model.train(was)
@@ -425,7 +425,7 @@ def run_epoch(students, epoch, data, teacher, bs, seed, device, step, bar):
     "One epoch of all students on the same batches, each scored once by the teacher"
     began = time.monotonic()
     for st in students: st.begin(epoch)
-    for i, batch in enumerate(train_batches(data, bs, seed, epoch, device=device)):
+    for i, batch in enumerate(train_batches(data, bs, seed, epoch, device=device, reuse=True)):
         for st, row in zip(students, step(students, batch, teacher, i)): st.rows.append(row)
         bar.update()
     for st in students: st.end(epoch, data, (time.monotonic()-began)/len(students))
