@@ -69,7 +69,7 @@ def like(x, model):
 
 @torch.no_grad()
 def evaluate(model:nn.Module, data, # an `ImageData`
-             device='auto', bs:int=None # images at a time; None: what a CPU's cache or a GPU likes
+             device='auto', bs:int=None # images at a time; None: 250 of 32×32 on a CPU, 2000 on a GPU
             )->dict: # `top1`, `top5` in percent, `loss`
     "Accuracy and cross entropy over the test images, in single precision"
     device = get_device(device)
