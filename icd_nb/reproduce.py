@@ -175,9 +175,9 @@ def versions(device)->dict:
                 python=platform.python_version(), hardware=gpu or f'{platform.machine()} CPU, {torch.get_num_threads()} thread' + 's'*(torch.get_num_threads() > 1))
 
 # %% ../nbs/11_reproduce.ipynb #teacher-cell
-def teacher_cell(cell:Cell, epochs:int=None)->Cell:
+def teacher_cell(cell:Cell, epochs:int=None, lr:float=None)->Cell:
     "The cell in which this cell's teacher is the student"
-    return replace(cell, student=cell.teacher, method='ce', seed=0, lr=None, hyper=(), epochs=epochs or cell.epochs)
+    return replace(cell, student=cell.teacher, method='ce', seed=0, lr=lr, hyper=(), epochs=epochs or cell.epochs)
 
 @patch
 def find_teacher(self:Lab, cell:Cell, checkpoint=None, shipped=True # may it come from `teachers/`?

@@ -387,12 +387,13 @@ def ledger_state(results)->str: # Markdown
     return markdown_table(['results', 'cells of the main tables', 'pairs', 'methods', 'runs', 'on', 'time'], [line(*o) for o in lines.items()])
 
 # %% ../nbs/12_tables.ipynb #variant
-STANDARD = dict(beta=2., right='label', keep='both', drop_target=False, weights='rank', gram_T=2.)
+STANDARD = dict(beta=2., right='label', keep='both', drop_target=False, weights='rank', gram_T=2., dkd_beta=8.)
 
 def variant(pair:Cell, method, scales=None, gamma=2., chained=True, **hyper)->Cell:
     "A cell of the pair with something changed; what equals the standard is left out"
-    cell, changed = same_pair(pair, method), tuple((k, v) for k, v in hyper.items() if v != STANDARD[k])
-    return replace(cell, scales=scales or cell.scales, gamma=float(gamma), chained=chained, hyper=(*cell.hyper, *changed))
+    cell = same_pair(pair, method)
+    changed = tuple((k, v) for k, v in (dict(cell.hyper) | hyper).items() if v != STANDARD[k])
+    return replace(cell, scales=scales or cell.scales, gamma=float(gamma), chained=chained, hyper=changed)
 
 # %% ../nbs/12_tables.ipynb #ablations
 SCALE_SETS = (1,), (2,), (4,), (1,2), (1,4), (2,4), (1,2,4)
@@ -407,6 +408,8 @@ def ablations(pair:Cell)->dict: # title → {name of a variant: its cell}
         'β of SDD': {f'β = {b}': variant(pair, 'sd_kd', beta=float(b)) for b in range(1, 9)},
         'cells of SDD': {o: variant(pair, 'sd_kd', keep=o) for o in ('both', 'consistent', 'complementary')},
         'a right verdict': {'the label (code)': variant(pair, 'sd_kd'), 'the whole (paper)': variant(pair, 'sd_kd', right='whole')},
+        'β of DKD': {f'β = {b}': variant(pair, 'dkd', dkd_beta=float(b)) for b in (1, 2, 4, 6, 8)},
+        'β of iCD (SD-DKD)': {f'β = {b}': variant(pair, 'icd_dkd', dkd_beta=float(b)) for b in (2, 6, 8)},
         "NKD's mask": {'as published': variant(pair, 'nkd'), 'mended': variant(pair, 'nkd', drop_target=True)},
         "SD-NKD's mask": {'as published': variant(pair, 'sd_nkd'), 'mended': variant(pair, 'sd_nkd', drop_target=True)},
         'Gram temperature': {f'T = {t}': variant(pair, 'icd_kd', gram_T=float(t)) for t in (1, 2, 4, 8)},
