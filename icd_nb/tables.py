@@ -11,7 +11,7 @@ __all__ = ['NUMBERS', 'PAIRS', 'LOGIT_METHODS', 'FEATURE_METHODS', 'HEADER', 'ST
            'table_row', 'num', 'Remarks', 'row_cells', 'table_rows', 'of_pair', 'main_runs', 'teacher_line',
            'rows_table', 'pair_table', 'overview', 'step', 'plot_differences', 'comparisons', 'verdict', 'pair_of',
            'other_pairs', 'methods_run', 'filled', 'ledger_state', 'variant', 'ablations', 'ablation_figure',
-           'buildable', 'standard_of', 'ablation_rows', 'ablation_table', 'ablation_tables', 'plot_ablation',
+           'standard_of', 'same_seeds', 'ablation_rows', 'ablation_table', 'ablation_tables', 'plot_ablation',
            'plot_ablations', 'flops', 'work', 'plan', 'called', 'has_result', 'plan_table', 'keep', 'checkpoint_of',
            'time_for', 'ready_teacher', 'keep_teacher', 'fill_group', 'fill', 'table_parameters', 'pair_cells',
            'wanted', 'wanted_variants', 'command', 'make_lab', 'fill_or_plan']
@@ -431,25 +431,24 @@ def ablation_figure(title, cell:Cell)->dict: # None where there is none
     if 'γ' in title: where['gamma'] = cell.gamma if cell.method == 'icd_kd' else 0
     return next((o for o in published_figures() if o['table'].startswith(ABLATION_TABLES[title]) and all(o.get(k) == v for k, v in where.items())), None)
 
-# %% ../nbs/12_tables.ipynb #buildable
-def buildable(cell:Cell)->bool:
-    "Does this version know the method and its hyper-parameters?"
-    try: return bool(cell.objective)
-    except ValueError: return False
-
+# %% ../nbs/12_tables.ipynb #ablation-rows
 def standard_of(variants:dict)->Cell:
     "The variant of the main table; of an ablation at another γ, the one with the main table's scales"
     last = [*variants.values()][-1]
     main = same_pair(last, last.method)
     return main if main in variants.values() else next(o for o in variants.values() if replace(o, gamma=main.gamma) == main)
 
+def same_seeds(variants:dict, results)->list:
+    "The results with the seeds of the variants that stand in no main table; all, where none of these was run"
+    changed = [o for o in variants.values() if o != same_pair(o, o.method)]
+    seeds = {r['seed'] for o in changed for r in runs_of(o, results)}
+    return [r for r in results if not seeds or r['seed'] in seeds]
+
 def ablation_rows(title, variants:dict, results)->list: # a dict a variant
     "The rows of one ablation, each against the standard"
-    rows, standard = [], standard_of(variants)
-    for name, cell in variants.items():
-        row = table_row(cell, results, None if cell == standard else standard) if buildable(cell) else dict(n=0, failed=0, last=[], best=[], difference=None)
-        rows.append(row | dict(name=name, published=ablation_figure(title, cell), standard=cell == standard))
-    return rows
+    standard, results = standard_of(variants), same_seeds(variants, results)
+    return [table_row(cell, results, None if cell == standard else standard) | dict(name=name, published=ablation_figure(title, cell), standard=cell == standard)
+            for name, cell in variants.items()]
 
 # %% ../nbs/12_tables.ipynb #ablation-table
 def ablation_table(title, variants, results)->str: # Markdown
@@ -652,7 +651,7 @@ ABLATION_PARAMETERS = {k: v for k, v in TABLE_PARAMETERS.items() if k != 'method
 def wanted_variants(p:dict)->list:
     "The cells of the ablations that filled parameters ask for"
     cells = [cell for o in pair_cells(p) for title, variants in ablations(o).items() if title in (p['ablations'] or TITLES) for cell in variants.values()]
-    return [replace(o, seed=s) for s in p['seeds'] for o in dict.fromkeys(cells) if buildable(o)]
+    return [replace(o, seed=s) for s in p['seeds'] for o in dict.fromkeys(cells)]
 
 # %% ../nbs/12_tables.ipynb #command
 def command(notebook:str, p:dict)->str:
