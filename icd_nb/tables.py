@@ -8,13 +8,13 @@ __all__ = ['NUMBERS', 'PAIRS', 'LOGIT_METHODS', 'FEATURE_METHODS', 'HEADER', 'ST
            'four_digits', 'to_columns', 'to_history', 'json_lines', 'full_epochs', 'label', 'described', 'is_full',
            'file_name', 'Ledger', 'shown_pair', 'pair_settings', 'uses_beta', 'table_cell', 'same_pair', 'is_last',
            'figure', 'alone', 'source', 'asked', 'runs_of', 'context', 'split_contexts', 'base_of', 'differs',
-           'table_row', 'num', 'Remarks', 'row_cells', 'table_rows', 'of_pair', 'main_runs', 'teacher_line',
-           'rows_table', 'pair_table', 'overview', 'step', 'plot_differences', 'comparisons', 'verdict', 'pair_of',
-           'other_pairs', 'methods_run', 'filled', 'ledger_state', 'variant', 'ablations', 'ablation_figure',
+           'table_row', 'num', 'Remarks', 'row_cells', 'table_rows', 'of_pair', 'main_group', 'main_runs',
+           'teacher_line', 'rows_table', 'pair_table', 'overview', 'step', 'plot_differences', 'comparisons', 'verdict',
+           'pair_of', 'other_pairs', 'methods_run', 'filled', 'ledger_state', 'variant', 'ablations', 'ablation_figure',
            'standard_of', 'same_seeds', 'ablation_rows', 'ablation_table', 'ablation_tables', 'plot_ablation',
-           'plot_ablations', 'flops', 'work', 'plan', 'called', 'has_result', 'plan_table', 'keep', 'checkpoint_of',
-           'time_for', 'ready_teacher', 'keep_teacher', 'fill_group', 'fill', 'table_parameters', 'pair_cells',
-           'wanted', 'wanted_variants', 'command', 'make_lab', 'fill_or_plan']
+           'plot_ablations', 'ablation_verdict', 'flops', 'work', 'plan', 'called', 'has_result', 'plan_table', 'keep',
+           'checkpoint_of', 'time_for', 'ready_teacher', 'keep_teacher', 'fill_group', 'fill', 'table_parameters',
+           'pair_cells', 'wanted', 'wanted_variants', 'command', 'make_lab', 'fill_or_plan']
 
 # %% ../nbs/12_tables.ipynb #e2fb41f8
 import json, os, re, shlex, time
@@ -272,9 +272,13 @@ def of_pair(pair:Cell, results)->list:
     o, names = label(described(pair)), (pair.teacher, None)
     return [r for r in results if r['settings']['student'] == pair.student and r['settings'].get('teacher') in names and r['method'] != 'teacher' and label(r['settings']) == o]
 
+def main_group(pair:Cell, results)->list:
+    "Of a pair's results the largest set that may stand in one table"
+    return (split_contexts(of_pair(pair, results)) or [[]])[0]
+
 def main_runs(pair:Cell, results, methods=LOGIT_METHODS)->list:
-    "The results of the main table alone, without ablations: of the largest set that may stand in one table"
-    group = (split_contexts(of_pair(pair, results)) or [[]])[0]
+    "The results of the main table alone, without ablations"
+    group = main_group(pair, results)
     return [r for m in methods for r in runs_of(same_pair(pair, m), group)]
 
 def teacher_line(pair:Cell, group, results)->str: # `group`: the students' results
@@ -304,7 +308,7 @@ def overview(pairs, results, methods=LOGIT_METHODS)->str: # Markdown
     "A matrix of methods and pairs: ours at the last epoch, the number of seeds, and in brackets the published figure"
     columns = []
     for pair in pairs:
-        rows = table_rows(pair, (split_contexts(of_pair(pair, results)) or [[]])[0], methods)
+        rows = table_rows(pair, main_group(pair, results), methods)
         columns.append([num(r['last']) + (f" ({r['n']})" if r['n'] else '') + (f" [{r['published']['top1']:.2f}]" if r['published'] else '') for r in rows])
     return markdown_table(['method', *(shown_pair(o.teacher, o.student) for o in pairs)], [[m, *cells] for m, *cells in zip(methods, *columns)])
 
@@ -313,7 +317,7 @@ STEPS = [(f'icd_{o}', f'sd_{o}') for o in ('kd', 'dkd', 'nkd')]
 
 def step(pair, results, method, base)->dict:
     "What one method gives over another on a pair: ours with the half width of its interval, and the published difference"
-    group = (split_contexts(of_pair(pair, results)) or [[]])[0]
+    group = main_group(pair, results)
     new, old = table_rows(pair, group, (method, base))
     d, half, n = paired_difference(runs_of(new['cell'], group), runs_of(old['cell'], group))
     known = new['published']['top1'] - old['published']['top1'] if new['published'] and old['published'] else None
@@ -464,7 +468,7 @@ def ablation_table(title, variants, results)->str: # Markdown
 def ablation_tables(pair:Cell, results, only_run=False # leave out what has no result
                    )->str: # Markdown
     "All ablations of a pair, each with the largest set of results that may stand in one table"
-    group = (split_contexts(of_pair(pair, results)) or [[]])[0]
+    group = main_group(pair, results)
     made = {k: v for k, v in ablations(pair).items() if not only_run or any(r['n'] and not r['standard'] for r in ablation_rows(k, v, group))}
     return '\n\n'.join([f'### {label(described(pair))}: {shown_pair(pair.teacher, pair.student)}', *(ablation_table(k, v, group) for k, v in made.items())]) if made else ''
 
@@ -484,7 +488,7 @@ def plot_ablation(title, variants, results, ax=None):
 # %% ../nbs/12_tables.ipynb #plot-ablations
 def plot_ablations(pair:Cell, results, columns=3):
     "All ablations of a pair that have anything to show"
-    results = (split_contexts(of_pair(pair, results)) or [[]])[0]
+    results = main_group(pair, results)
     made = {k: v for k, v in ablations(pair).items() if any(r['published'] or r['n'] and not r['standard'] for r in ablation_rows(k, v, results))}
     if not made: return None
     rows = -(-len(made)//columns)
@@ -493,6 +497,16 @@ def plot_ablations(pair:Cell, results, columns=3):
     for ax, (title, variants) in zip(axs.flat, made.items()): plot_ablation(title, variants, results, ax)
     fig.suptitle(f'{label(described(pair))}, {shown_pair(pair.teacher, pair.student)}: line the mean, dot a seed, cross published', fontsize=10)
     return fig
+
+# %% ../nbs/12_tables.ipynb #ablation-verdict
+def ablation_verdict(pair:Cell, results)->str: # Markdown
+    "Which variants of a pair differ from their standard by paired 95 % intervals, beside how many would by chance"
+    group = main_group(pair, results)
+    rows = [(title, r) for title, v in ablations(pair).items() for r in ablation_rows(title, v, group) if r['difference_95'] is not None]
+    side = lambda sign: [f"{title}, {r['name']} ({r['difference']:+.2f} ± {r['difference_95']:.2f})" for title, r in rows if sign*r['difference'] > r['difference_95']]
+    said = [f"{what} in {len(o)}" + (f": {'; '.join(o)}" if o else '') for what, o in (('above 0', side(1)), ('below 0', side(-1)))]
+    return (f"{label(described(pair))}, {shown_pair(pair.teacher, pair.student)}: {len(rows)} variants beside a standard, of which chance alone would put {.05*len(rows):.1f} outside. "
+            f"The interval lies {', and '.join(said)}.") if rows else ''
 
 # %% ../nbs/12_tables.ipynb #flops
 SHAPES = dict(minibirds=(20, 32), cifar100=(100, 32), cub200=(200, 224)) # classes, side of the images
