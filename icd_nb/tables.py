@@ -480,7 +480,7 @@ def plot_ablation(title, variants, results, ax=None):
         ax.plot([i]*r['n'], r['last'], 'o', color='C0', alpha=.4, mec='none')
         if r['n']: ax.plot([i-.25, i+.25], [mean(r['last'])]*2, color='C0', lw=2)
         if r['published']: ax.plot(i, r['published']['top1'], 'x', color='C3', mew=2)
-    ax.set_xticks(range(len(rows)), [r['name'].split(' = ')[-1].replace(' (', '\n(') for r in rows], fontsize=8)
+    ax.set_xticks(range(len(rows)), [r['name'].split(' = ')[-1].replace(' (', '\n(') for r in rows], fontsize=7)
     ax.set(xlim=(-.6, len(rows)-.4), ylabel='top-1, %')
     ax.set_title(title, fontsize=10)
     return ax
