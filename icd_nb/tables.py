@@ -536,8 +536,9 @@ def called(cell:Cell, name)->bool:
     base = Path(cell.dataset)
     return name in (base.name, base.stem) or bool(cell.n_train or cell.n_test) and name.startswith(f'{base.name}-')
 
-def has_result(results):
-    "A function that says if a cell has a result, of whatever precision and teacher"
+def has_result(results, precision='auto'): # auto: any
+    "A function that says if a cell has a result in this precision, of whatever teacher"
+    results = [o for o in results if precision in ('auto', o['settings'].get('precision'))]
     names = {o['settings']['dataset'] for o in results}
     return lambda cell: any(o['seed'] == cell.seed for name in names if called(cell, name) for o in runs_of(replace(cell, dataset=name), results))
 
@@ -675,6 +676,7 @@ def command(notebook:str, p:dict)->str:
     given = dict(dataset=p['dataset'], pairs=None if all_pairs else pairs, methods=None if p['methods'] == LOGIT_METHODS else ','.join(p['methods']),
                  seeds=len(seeds) if seeds == [*range(len(seeds))] else seeds, epochs=None if p['epochs'] == full_epochs(p['dataset']) else p['epochs'],
                  ablations='; '.join(p['ablations']) if p.get('ablations') else None, teacher_epochs=None if p['teacher_epochs'] in (p['epochs'], DATASETS.get(p['dataset'], {}).get('teacher_epochs')) else p['teacher_epochs'],
+                 precision=None if p['precision'] == 'auto' else p['precision'], compile=p['compile'] or None, graph=p['graph'] or None,
                  **{k: p[k] for k in ('n_train', 'n_test', 'data_dir', 'ledger', 'checkpoints')})
     folder = lambda k, v: Path(v).name if k in ('dataset', 'data_dir', 'ledger', 'checkpoints') else v
     return f'papermill nbs/{notebook}.ipynb out.ipynb -p run true -p minutes 1440 ' + ' '.join(f'-p {k} {shlex.quote(str(folder(k, v)))}' for k, v in given.items() if v is not None)
@@ -687,6 +689,7 @@ def make_lab(p:dict)->Lab:
 
 def fill_or_plan(ledger:Ledger, cells, p:dict, notebook:str)->str: # Markdown: what is still missing
     "With `run`, fill for `minutes`; then show what is missing, and the command that runs all of it"
-    if p['run'] and not fill(ledger, cells, make_lab(p), p['minutes'], p['teacher_epochs'], p['checkpoints']): print('the rest is for the next time: run the same again')
+    lab = make_lab(p) if p['run'] else None
+    if lab and not fill(ledger, cells, lab, p['minutes'], p['teacher_epochs'], p['checkpoints']): print('the rest is for the next time: run the same again')
     print(command(notebook, p))
-    return plan_table(plan(cells, has_result([*ledger])))
+    return plan_table(plan(cells, has_result([*ledger], lab.speed.precision if lab else p['precision'])))
