@@ -224,7 +224,8 @@ class Scorer(nn.Module):
         if _kind(x) not in self.heads: self.probe(x)
         head = self.heads[_kind(x)]
         mode = CellRows(head.at, head.rows, autocast)
-        with mode: z = _bounded(main_logits(self.model(x)))
+        with mode: z = main_logits(self.model(x))
+        z = _bounded(z)
         if not self.scales: return Scores(z)
         check_pass(mode, head)
         z = z.unflatten(0, (len(x), -1))
