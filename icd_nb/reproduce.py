@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['PAPER_NAMES', 'PARAMETERS', 'DATASETS', 'paper_name', 'published_figures', 'published', 'Cell', 'data_fingerprint',
-           'model_fingerprint', 'new_model', 'Lab', 'versions', 'teacher_cell', 'for_humans', 'mean_std', 'pm',
-           'group_runs', 'paired_difference', 'summary_rows', 'summary_row', 'markdown_table', 'result_table',
+           'model_fingerprint', 'new_model', 'Lab', 'part_of', 'versions', 'teacher_cell', 'for_humans', 'mean_std',
+           'pm', 'group_runs', 'paired_difference', 'summary_rows', 'summary_row', 'markdown_table', 'result_table',
            'plot_results', 'plot_curves', 'speed_of', 'check_parameters', 'check_parameter', 'fill_parameters',
-           'cells_of', 'write_report']
+           'cells_of', 'settings_of', 'used_line', 'write_report']
 
 # %% ../nbs/11_reproduce.ipynb #be1b0b72
-import math, platform
+import math, platform, re
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib import resources
@@ -22,11 +22,12 @@ from fastcore.basics import patch
 from scipy import stats
 from torch import nn
 from . import __version__
-from .core import check_choice, fingerprint, get_device, parse_scales, project_root, read_json, runs_home, seed_of, short_hash, write_json
+from .core import (NUMBERS_VERSION, check_choice, fingerprint, get_device, parse_scales, project_root, read_json,
+                         runs_home, seed_of, short_hash, write_json)
 from .data import load_data
 from .losses import METHODS, objective
-from . import methods # fills METHODS with the feature methods
-from .models import MODELS, create_model, load_weights
+from .methods import Published, as_published, hyper_defaults, pair_scales, uses_beta # fills METHODS too
+from .models import MODELS, create_model, load_weights, shapes_of
 from .trainer import Recipe, Speed, Student, default_lr, fit_many, time_epoch
 
 # %% ../nbs/11_reproduce.ipynb #paper-name
@@ -53,6 +54,29 @@ def published(dataset, teacher, student, method, scales=(1,2,4), gamma=2.)->list
     def rank(o): return 0 if o['table'].startswith(('Table 1', 'Table 2', 'Table 5', 'eval comment, authors')) else 2 if 'log' in o['table'] else 1
     return sorted(filter(fits, published_figures()), key=rank)
 
+# %% ../nbs/11_reproduce.ipynb #numbers
+def _number(v):
+    if isinstance(v, bool): return math.nan
+    try: return float(v)
+    except (TypeError, ValueError, OverflowError): return math.nan
+
+def _whole(lo, hi=10**9):
+    def f(v):
+        n = _number(v)
+        if not lo <= n <= hi or n != int(n): raise ValueError(f'a whole number from {lo} to {hi}')
+        return int(n)
+    return f
+
+def _above(lo, strict=True):
+    def f(v):
+        n = _number(v)
+        fine = math.isfinite(n) and (n > lo or n == lo and not strict)
+        if not fine: raise ValueError(f"a number {'above' if strict else 'of at least'} {lo}")
+        return n
+    return f
+
+def _maybe(f): return lambda v: None if v is None or v == 'None' else f(v)
+
 # %% ../nbs/11_reproduce.ipynb #cell
 @dataclass(frozen=True)
 class Cell:
@@ -69,27 +93,90 @@ class Cell:
     lr:float = None # the published one of the student where it is None
     n_train:int = None # so many training images, balanced; all where it is None
     n_test:int = None
-    hyper:tuple = () # other hyper-parameters of the method, as pairs of a name and a value
+    hyper:tuple = () # other hyper-parameters of the method: a dict, or pairs of a name and a value
     chained:bool = True # how the cells are pooled, as in `multiscale_pool`
+    clip:float = None # largest norm of the gradient; None: the method's own; 0: no clipping
 
-    @property
-    def objective(self)->'Objective':
-        "A fresh objective; its warm-up takes the same part of a short run as 20 epochs take of 240"
-        return objective(self.method, scales=self.scales, gamma=self.gamma, **{'warmup': max(1, round(self.epochs/12)), **dict(self.hyper)})
+    def __post_init__(self):
+        for name, read in _FIELDS.items():
+            try: value = read(getattr(self, name))
+            except ValueError as e: raise ValueError(f"Cell({name}={getattr(self, name)!r}): {e}") from None
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, 'hyper', self._own_hyper())
+        if self.clip == (self.published.clip or 0.): object.__setattr__(self, 'clip', None)
 
-    @property
-    def recipe(self)->Recipe: return Recipe(epochs=self.epochs, bs=self.bs, lr=self.lr or default_lr(self.student))
+    def _own_hyper(self)->tuple: # β of DKD always; of the rest, what differs from the method's defaults
+        usual = self._usual
+        own = {k: float(v) if isinstance(usual[k], float) else v for k, v in self.hyper if k in usual}
+        if '+' not in self.method: own = {k: v for k, v in own.items() if v != usual[k]}
+        if 'dkd_beta' in usual: own.setdefault('dkd_beta', usual['dkd_beta'])
+        return tuple(sorted(own.items()))
 
-    @property
-    def settings(self)->dict:
-        "What decides the number, without what the method does not use"
-        o = asdict(self)
-        o['lr'], o['scales'], o['hyper'] = self.recipe.lr, list(self.scales), dict(self.hyper)
-        if not self.objective.needs_local: o.pop('scales')
-        if self.chained or not self.objective.needs_local: o.pop('chained')
-        if not self.method.startswith('icd'): o.pop('gamma')
-        if self.method == 'ce': o.pop('teacher')
-        return o
+# %% ../nbs/11_reproduce.ipynb #cell-fields
+def _name(v):
+    if not isinstance(v, (str, Path)) or not str(v).strip(): raise ValueError('a name')
+    return str(v)
+
+def _method(v):
+    parts = [check_choice(o.strip(), METHODS, 'method') for o in _name(v).split('+')]
+    return '+'.join(parts)
+
+def _hyper(v):
+    try: pairs = dict(v)
+    except (TypeError, ValueError): raise ValueError('a dict, or pairs of a name and a value') from None
+    for k, o in pairs.items():
+        check_choice(k, _hyper_names(), 'hyper-parameter')
+        if isinstance(o, float) and not math.isfinite(o): raise ValueError(f'{k} is no finite number')
+    return tuple((k, tuple(o) if isinstance(o, list) else o) for k, o in pairs.items())
+
+def _hyper_names(): return sorted({k for o in METHODS for k in hyper_defaults(o)})
+
+def _yes(v):
+    if str(v).lower() not in ('true', 'false'): raise ValueError('true or false')
+    return str(v).lower() == 'true'
+
+_FIELDS = dict(dataset=_name, teacher=_name, student=lambda v: check_choice(v, MODELS, 'model'), method=_method, seed=_whole(0, 2**63-1),
+              scales=parse_scales, gamma=_above(0, strict=False), epochs=_whole(1), bs=_whole(1), lr=_maybe(_above(0)),
+              n_train=_maybe(_whole(1)), n_test=_maybe(_whole(1)), hyper=_hyper, chained=_yes, clip=_maybe(_above(0, strict=False)))
+
+# %% ../nbs/11_reproduce.ipynb #cell-settings
+@patch(as_prop=True)
+def published(self:Cell)->Published:
+    "The settings that the method's own code has on this pair"
+    return as_published(self.method, self.dataset, self.teacher, self.student)
+
+@patch(as_prop=True)
+def _usual(self:Cell): # the warm-up takes the same part of a short run as 20 epochs take of 240
+    usual = hyper_defaults(self.method)
+    return usual | {'warmup': max(1, round(self.epochs/12))} if 'warmup' in usual else usual
+
+@patch(as_prop=True)
+def objective(self:Cell)->'Objective':
+    "A fresh objective"
+    warmup = {k: v for k, v in self._usual.items() if k == 'warmup'}
+    return objective(self.method, self.scales, self.gamma, **(warmup | dict(self.hyper)))
+
+@patch(as_prop=True)
+def recipe(self:Cell)->Recipe:
+    "How it is trained: learning rate and clipping are the published ones where nothing else is asked for"
+    clip = self.published.clip if self.clip is None else self.clip
+    return Recipe(epochs=self.epochs, bs=self.bs, lr=self.lr or default_lr(self.student), clip=clip or 1e30)
+
+@patch(as_prop=True)
+def settings(self:Cell)->dict:
+    "What decides the number, without what the method does not use"
+    o, recipe, local = asdict(self), self.recipe, self.objective.needs_local
+    o |= dict(lr=recipe.lr, scales=list(self.scales), hyper=dict(self.hyper), clip=0. if recipe.clip == 1e30 else recipe.clip)
+    unused = dict(scales=not local, chained=self.chained or not local, gamma=not self.method.startswith('icd'),
+                  teacher=self.method == 'ce', clip=recipe.clip == 40)
+    return {k: v for k, v in o.items() if not unused.get(k)}
+
+@patch(as_prop=True)
+def used(self:Cell)->dict:
+    "The hyper-parameters in which papers differ, as this cell has them; `clip` is 0 where nothing is clipped"
+    every, r = self._usual | dict(self.hyper), self.recipe
+    shown = {k: every[k] for k in ('dkd_beta', 'warmup', 'ce_weight', 'kd_weight') if k in every}
+    return dict(follows=self.published.follows, **shown, clip=0. if r.clip == 1e30 else r.clip, lr=r.lr)
 
 # %% ../nbs/11_reproduce.ipynb #data-fingerprint
 def data_fingerprint(data)->str:
@@ -113,20 +200,25 @@ class Lab:
                  folder=None, # of the runs; `runs_home()` where it is None
                  device='auto', speed:Speed=Speed(),
                  teacher:nn.Module=None, # what the students learn from; or see `use_teacher`
-                 teachers=None # folder of the trained teachers; `runs_home()/'teachers'` where it is None
+                 teachers=None, # folder of the trained teachers; `runs_home()/'teachers'` where it is None
+                 teacher_name:str=None # what cells call the teacher; a network of the zoo needs no name
                 ):
-        self.data, self.folder, self.device, self.teacher = data, Path(folder or runs_home()), get_device(device), teacher
+        self.data, self.folder, self.device = data, Path(folder or runs_home()), get_device(device)
+        self.teacher, self.teacher_name = teacher, teacher_name
         self.teachers = Path(teachers or runs_home()/'teachers')
         self.speed, self.data_id = speed.on(self.device), data_fingerprint(data)
 
     @property
     def teacher(self): return self._teacher
     @teacher.setter
-    def teacher(self, model): self._teacher, self.teacher_id = model, None if model is None else model_fingerprint(model)
+    def teacher(self, model):
+        self._teacher, self.teacher_name = model, None
+        self.teacher_id = None if model is None else model_fingerprint(model)
 
     def settings(self, cell:Cell)->dict:
-        "All that decides a run: the cell's settings, the images, the precision, the teacher's weights"
-        o = dict(cell.settings, dataset=self.data.name, data=self.data_id, precision=self.speed.precision)
+        "All that decides a run: the cell's settings, the images, the precision, the teacher's weights, the code"
+        self.check(cell)
+        o = dict(cell.settings, dataset=self.data.name, data=self.data_id, precision=self.speed.precision, code=NUMBERS_VERSION)
         return o if cell.method == 'ce' else dict(o, teacher_weights=self.teacher_id)
 
     def run_folder(self, cell:Cell)->Path:
@@ -134,6 +226,44 @@ class Lab:
         o = self.settings(cell)
         parts = (o['dataset'], o.get('teacher'), cell.student, cell.method, f'e{cell.epochs}', f's{cell.seed}', short_hash(o))
         return self.folder/'-'.join(str(v) for v in parts if v)
+
+# %% ../nbs/11_reproduce.ipynb #lab-check
+def part_of(name, base)->bool:
+    "Is `name` the data set `base`, or drawn in another size or a part of it, such as `minibirds-160+80-seed0`?"
+    return re.fullmatch(re.escape(str(base)) + r'(-\d+px)?(-\d+\+\d+-seed\d+)*', name) is not None
+
+def _names(cell): # what the images of a cell may be called: its data set can be a folder or a file
+    path = Path(cell.dataset)
+    return path.name, path.stem, cell.dataset
+
+@lru_cache(maxsize=None)
+def _shapes(name, classes, size):
+    with torch.device('meta'): return shapes_of(create_model(name, classes, size).state_dict())
+
+@patch
+def check(self:Lab, cell:Cell):
+    "Refuse a cell whose images or teacher are not the lab's"
+    name = self.data.name
+    if not any(part_of(name, o) for o in _names(cell)):
+        raise ValueError(f"the cell's dataset is {cell.dataset!r}, the lab's images are {name!r}: "
+                         f"make the lab of load_data({cell.dataset!r}), or write Cell(dataset={name!r})")
+    for part in ('train', 'test'):
+        asked, have = getattr(cell, f'n_{part}'), len(getattr(self.data, f'{part}_y'))
+        if asked not in (None, have): raise ValueError(
+            f"the cell's n_{part} is {asked}, but the lab's {name!r} has {have} {part} images: make the lab of data.subset(…), or leave n_{part} out")
+    if cell.method != 'ce' and self.teacher is not None: self.check_teacher(cell.teacher)
+
+@patch
+def check_teacher(self:Lab, name):
+    "Refuse a teacher's name that is not that of the lab's teacher"
+    if self.teacher_name == name: return
+    if self.teacher_name: raise ValueError(
+        f"the cell's teacher is {name!r}, the lab's is {self.teacher_name!r}: load it with lab.use_teacher(teacher_cell(cell)), "
+        f"or write Cell(teacher={self.teacher_name!r})")
+    fits = name in MODELS and _shapes(name, self.data.num_classes, self.data.augment.size) == shapes_of(self.teacher.state_dict())
+    if not fits: raise ValueError(
+        f"the cell's teacher is {name!r}, but the lab's teacher, a {type(self.teacher).__name__} given by hand, has no such weights: "
+        f"use Lab(…, teacher_name={name!r}) if that is its name, or load one with lab.use_teacher(teacher_cell(cell))")
 
 # %% ../nbs/11_reproduce.ipynb #student
 @patch
@@ -203,6 +333,7 @@ def use_teacher(self:Lab, cell:Cell, checkpoint=None, shipped=True)->Path:
         if 'error' in result: raise FloatingPointError(result['error'])
     path = self.find_teacher(cell, checkpoint, shipped)
     self.teacher = load_weights(new_model(cell.student, self.data, 'teacher'), path)
+    self.teacher_name = cell.student
     return path
 
 # %% ../nbs/11_reproduce.ipynb #seconds
@@ -306,39 +437,33 @@ def plot_curves(results, ax=None):
     return ax
 
 # %% ../nbs/11_reproduce.ipynb #whole
-def _whole(lo):
-    def f(v):
-        if isinstance(v, bool) or float(v) != int(float(v)) or int(float(v)) < lo: raise ValueError(f'a whole number, at least {lo}')
-        return int(float(v))
-    return f
-
-def _above(lo, strict=True):
-    def f(v):
-        if isinstance(v, bool) or not math.isfinite(float(v)) or float(v) < lo or (strict and float(v) == lo): raise ValueError(f"a number {'above' if strict else 'of at least'} {lo}")
-        return float(v)
-    return f
-
 def _methods(v):
-    names = [o.strip() for o in (v.split(',') if isinstance(v, str) else v) if o.strip()]
+    names = [o for o in (v.split(',') if isinstance(v, str) else v or ()) if str(o).strip()]
     if not names: raise ValueError('at least one method')
-    for name in names:
-        for part in name.split('+'): check_choice(part.strip(), METHODS, 'method')
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(map(_method, names)))
 
 def _seeds(v):
-    if isinstance(v, str) and v.strip().startswith('['): v = [int(o) for o in v.strip(' []').split(',')]
-    return [int(o) for o in v] if isinstance(v, (list, tuple)) else list(range(_whole(1)(v)))
+    how = 'write how many, such as 3, or which, such as "[0,7]"'
+    if isinstance(v, str) and any(o in v for o in ',[('): v = [o for o in v.strip(' [](){}').split(',') if o.strip()]
+    if isinstance(v, (list, tuple, range)):
+        try: seeds = [_whole(0, 2**63-1)(o) for o in v]
+        except ValueError: raise ValueError(f'a seed is a whole number of at least 0; {how}') from None
+        if not seeds: raise ValueError(f'there is none; {how}')
+        twice = [o for o in dict.fromkeys(seeds) if seeds.count(o) > 1]
+        if twice: raise ValueError(f"the seed {twice[0]} stands there twice, and one training is no two; {how}")
+        return seeds
+    try: return list(range(_whole(1, 1000)(v)))
+    except ValueError: raise ValueError(f'not a number of seeds from 1 to 1000; {how}') from None
 
-def _maybe(f): return lambda v: None if v is None or v == 'None' else f(v)
 def _model(v): return check_choice(v, MODELS, 'model')
 def _precision(v): return check_choice(v, ['auto', 'fp32', 'bf16'], 'precision')
-def _yes(v):
-    if str(v).lower() not in ('true', 'false'): raise ValueError('true or false')
-    return str(v).lower() == 'true'
 
-PARAMETERS = dict(dataset=str, data_dir=_maybe(str), teacher=_maybe(_model), student=_maybe(_model), methods=_methods, scales=parse_scales, gamma=_above(0, strict=False),
-                  epochs=_maybe(_whole(1)), teacher_epochs=_maybe(_whole(1)), seeds=_seeds, device=lambda v: str(get_device(v)), out_dir=_maybe(str),
-                  teacher_checkpoint=_maybe(str), bs=_whole(1), lr=_maybe(_above(0)), n_train=_maybe(_whole(1)), n_test=_maybe(_whole(1)), precision=_precision, compile=_yes, graph=_yes)
+PARAMETERS = dict(dataset=str, data_dir=_maybe(str), teacher=_maybe(_model), student=_maybe(_model), methods=_methods,
+                  scales=_maybe(parse_scales), gamma=_above(0, strict=False), dkd_beta=_maybe(_above(0)),
+                  warmup=_maybe(_above(0, strict=False)), clip=_maybe(_above(0, strict=False)), epochs=_maybe(_whole(1)),
+                  teacher_epochs=_maybe(_whole(1)), seeds=_seeds, device=lambda v: str(get_device(v)), out_dir=_maybe(str),
+                  teacher_checkpoint=_maybe(str), bs=_whole(1), lr=_maybe(_above(0)), n_train=_maybe(_whole(1)),
+                  n_test=_maybe(_whole(1)), precision=_precision, compile=_yes, graph=_yes)
 
 def speed_of(p:dict)->Speed:
     "The ways to compute that parameters ask for"
@@ -364,15 +489,35 @@ DATASETS = dict(minibirds=dict(teacher='resnet14', student='resnet8', epochs=10,
                 cub200=dict(teacher='resnet32x4', student='MobileNetV2', epochs=240))
 
 def fill_parameters(p:dict)->dict:
-    "The open parameters filled with what suits the data set"
+    "The open parameters filled with what suits the data set and the pair"
     known = DATASETS.get(p['dataset'], dict(teacher='resnet32x4', student='resnet8x4', epochs=240))
     filled = {k: v if v is not None else known.get(k) for k, v in p.items()}
-    return dict(filled, teacher_epochs=filled['teacher_epochs'] or filled['epochs'])
+    pair = [filled[k] for k in ('dataset', 'teacher', 'student')]
+    return dict(filled, teacher_epochs=filled['teacher_epochs'] or filled['epochs'], scales=filled['scales'] or pair_scales(*pair))
 
 def cells_of(p:dict)->list:
     "The cells that filled parameters ask for: every method with every seed"
-    same = {k: p[k] for k in ('dataset', 'teacher', 'student', 'scales', 'gamma', 'epochs', 'bs', 'lr', 'n_train', 'n_test')}
-    return [Cell(method=m, seed=s, **same) for s in p['seeds'] for m in p['methods']]
+    pair, same = ('dataset', 'teacher', 'student'), ('scales', 'gamma', 'epochs', 'bs', 'lr', 'n_train', 'n_test', 'clip')
+    asked = {k: p[k] for k in ('dkd_beta', 'warmup') if p[k] is not None}
+    for k in asked:
+        if not any(k in hyper_defaults(m) for m in p['methods']):
+            raise ValueError(f"parameter {k} = {p[k]:g}: none of the methods has such a thing: {', '.join(p['methods'])}")
+    hyper = {m: as_published(m, *(p[k] for k in pair)).hyper | asked for m in p['methods']}
+    return [Cell(method=m, seed=s, hyper=hyper[m], **{k: p[k] for k in (*pair, *same)}) for s in p['seeds'] for m in p['methods']]
+
+def settings_of(p:dict)->dict:
+    "Filled parameters with what was used: `used` says it for each method; what all have in common stands beside it, else None"
+    used = {o.method: o.used for o in cells_of(p)}
+    def common(k):
+        values = {o[k] for o in used.values() if k in o}
+        return values.pop() if len(values) == 1 else None
+    return dict(p, scales=list(p['scales']), **{k: common(k) for k in ('dkd_beta', 'warmup', 'clip', 'lr')}, used=used)
+
+def used_line(method, used:dict, epochs)->str:
+    "One line for people: `sd_dkd: as in SDD; β of DKD 8, warm-up 20 of 240 epochs, gradient clipped at 40, lr 0.05`"
+    said = dict(dkd_beta='β of DKD {:g}', warmup=f'warm-up {{:g}} of {epochs} epochs', ce_weight='weight of CE {:g}', kd_weight='of KD {:g}',
+                clip='gradient clipped at {:g}' if used['clip'] else 'no clipping', lr='lr {:g}')
+    return f"{method}: as in {used['follows']}; " + ', '.join(said[k].format(v) for k, v in used.items() if k in said)
 
 # %% ../nbs/11_reproduce.ipynb #write-report
 def write_report(p:dict, # the parameters
@@ -380,7 +525,7 @@ def write_report(p:dict, # the parameters
                  results, path)->dict:
     "`result.json`: the settings, a line a run, and the summary that the table shows"
     keys = ('method', 'seed', 'top1_last', 'top1_best', 'top5_last', 'top5_best', 'best_epoch', 'epochs', 'seconds', 'error')
-    report = dict(settings=dict(p, scales=list(p['scales'])), teacher=teacher, runs=[{k: o[k] for k in keys if k in o} for o in results],
+    report = dict(settings=settings_of(p), teacher=teacher, runs=[{k: o[k] for k in keys if k in o} for o in results],
                   summary={o['method']: o for o in summary_rows(results)}, versions=results[0]['versions'] if results else {})
     write_json(path, report)
     return report
