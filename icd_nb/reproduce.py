@@ -26,7 +26,7 @@ from .core import (NUMBERS_VERSION, check_choice, fingerprint, get_device, parse
                          runs_home, seed_of, short_hash, write_json)
 from .data import load_data
 from .losses import METHODS, objective
-from .methods import Published, as_published, hyper_defaults, pair_scales, uses_beta # fills METHODS too
+from .methods import Published, as_published, hyper_defaults, pair_scales # fills METHODS too
 from .models import MODELS, create_model, load_weights, shapes_of
 from .trainer import Recipe, Speed, Student, default_lr, fit_many, time_epoch
 

@@ -55,7 +55,7 @@ def test_contexts_have_tables_of_their_own(other):
     text = pair_table(KD, runs, ['kd'])
     assert '74.50 ± 0.71' in text and '15.00 ± 7.07' in text
 
-@pytest.mark.parametrize('other', [dict(epochs=5), dict(scales=(1,4)), dict(gamma=8.), dict(lr=.1), dict(bs=128), dict(n_train=100), dict(hyper=(('beta', 4.),))])
+@pytest.mark.parametrize('other', [dict(epochs=5), dict(scales=(1,4)), dict(gamma=8.), dict(lr=.1), dict(bs=128), dict(n_train=100), dict(hyper=(('beta', 4.),)), dict(clip=5.)])
 def test_another_setting_is_another_cell(other):
     cell = same_pair(KD, 'icd_kd')
     odd = [made_up(replace(cell, seed=s, **other), 10.) for s in (0, 1)]
@@ -117,8 +117,24 @@ def test_figures_that_everybody_knows():
     "From the papers' tables, typed here by hand"
     for cell, row in ((table_cell('cifar100', 'resnet32x4', 'ShuffleV1'), dict(ce=70.50, kd=74.07, dkd=76.45, sd_kd=76.30, sd_dkd=77.30, icd_kd=76.56, icd_dkd=76.76, crd=75.11, reviewkd=77.45)),
                       (table_cell('cub200', 'resnet32x4', 'MobileNetV2'), dict(ce=40.23, kd=56.09, sd_kd=60.51, icd_kd=61.17, sd_nkd=62.69))):
-        shown = {r[0]: r[5].split(' ')[0] for r in columns(pair_table(cell, []))}
+        shown = {r[0]: r[6].split(' ')[0] for r in columns(pair_table(cell, []))}
         assert {k: shown[k] for k in row} == {k: f'{v:.2f}' for k, v in row.items()}
+
+@pytest.mark.parametrize('dataset, teacher, student, sdd, icd', [
+    ('cifar100', 'resnet32x4', 'ShuffleV1', 8, 2), ('cifar100', 'vgg13', 'MobileNetV2', 6, 6), ('cifar100', 'wrn_40_2', 'MobileNetV2', 6, 6),
+    ('cifar100', 'vgg13', 'vgg8', 6, 2), ('cifar100', 'wrn_40_2', 'wrn_16_2', 6, 2), ('cifar100', 'resnet56', 'resnet20', 2, 2),
+    ('cub200', 'vgg13', 'vgg8', 6, 6), ('cub200', 'resnet32x4', 'MobileNetV2', 8, 2), ('minibirds', 'resnet14', 'resnet8', 2, 2)])
+def test_beta_of_dkd_is_that_of_the_method_s_own_runs(dataset, teacher, student, sdd, icd):
+    pair = table_cell(dataset, teacher, student)
+    for method in ('dkd', 'sd_dkd', 'sd_nkd', 'icd_dkd', 'icd_nkd'):
+        want = icd if method.startswith('icd') else sdd
+        cell = same_pair(pair, method)
+        assert cell.settings['hyper'] == dict(dkd_beta=want) and f'β {want} |' in pair_table(pair, [], [method])
+        assert f'beta={want}' in repr(cell.objective) or f'gamma={want}' in repr(cell.objective)
+
+def test_only_sdd_and_icd_clip():
+    clip = {m: same_pair(KD, m).used['clip'] for m in (*LOGIT_METHODS, *FEATURE_METHODS)}
+    assert {m for m, o in clip.items() if o == 40} == {*LOGIT_METHODS} - {'ce'} and set(clip.values()) == {0, 40}
 
 def test_the_ledger_of_the_project():
     results = [*Ledger(ROOT/'results')]
