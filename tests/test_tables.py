@@ -4,16 +4,17 @@ from dataclasses import replace
 import pytest
 from conftest import BIN, ROOT
 from icd_nb import tables, trainer
-from icd_nb.data import load_data
-from icd_nb.models import create_model, load_weights
-from icd_nb.reproduce import Cell, Lab, data_fingerprint, model_fingerprint, paper_name, published_figures
+from icd_nb.core import NUMBERS_VERSION
+from icd_nb.data import PINNED, load_data
+from icd_nb.models import create_model, load_weights, model_fingerprint
+from icd_nb.reproduce import Cell, Lab, paper_name, published_figures
 from icd_nb.tables import (FEATURE_METHODS, LOGIT_METHODS, PAIRS, Ledger, comparisons, fill, has_result, is_full, label, overview, pair_table, plan, same_pair,
-                           split_contexts, table_cell, table_row, verdict)
+                           split_contexts, stale, stale_note, table_cell, table_row, verdict)
 
 KD = table_cell('cifar100', 'resnet32x4', 'ShuffleV1')
 
-def made_up(cell, top1, data='d0', precision='fp32', teacher='t0'):
-    settings = dict(cell.settings, data=data, precision=precision) | ({} if cell.method == 'ce' else dict(teacher_weights=teacher))
+def made_up(cell, top1, data=None, precision='fp32', teacher='t0', code=NUMBERS_VERSION):
+    settings = dict(cell.settings, data=data or PINNED.get(cell.dataset, 'd0'), precision=precision, code=code) | ({} if cell.method == 'ce' else dict(teacher_weights=teacher))
     return dict(method=cell.method, seed=cell.seed, top1_last=top1, top1_best=top1+1, top5_last=90., seconds=1., settings=settings, versions={},
                 history=[dict(epoch=1, test_top1=top1, terms=dict(ce=1.23456789))])
 
@@ -143,9 +144,35 @@ def test_the_ledger_of_the_project():
     for path in (ROOT/'teachers').glob('minibirds-*.safetensors'):
         name = path.stem.removeprefix('minibirds-')
         ours[name] = model_fingerprint(load_weights(create_model(name, data.num_classes), path))
-    birds = [o['settings'] for o in results if o['settings']['dataset'] == 'minibirds']
-    assert {o['data'] for o in birds} == {data_fingerprint(data)}
-    assert all(o['teacher_weights'] == ours[o['teacher']] for o in birds if 'teacher' in o)
+    for o in results:
+        told = o['settings']
+        if told['dataset'] != 'minibirds': continue
+        name = told['student'] if o['method'] == 'teacher' else told.get('teacher')
+        today = told.get('code', 1) == NUMBERS_VERSION and told['data'] == data.fingerprint and (name is None or told['teacher_weights'] == ours[name])
+        assert (stale(o) == '') == today, o['label']
+
+# what is stale
+
+def test_a_stale_result_stands_in_no_table(homes, tmp_path):
+    "Old code, other images and another teacher than the shipped one: left out, counted, and the command is named"
+    bird = same_pair(table_cell('minibirds', *PAIRS['minibirds'][0]), 'kd')
+    ours = model_fingerprint(load_weights(create_model('resnet14', 20), ROOT/'teachers'/'minibirds-resnet14.safetensors'))
+    seed = lambda s: replace(bird, seed=s)
+    made = [made_up(seed(0), 51.23, teacher=ours), made_up(seed(1), 11., teacher=ours, code=1), made_up(seed(2), 12., teacher=ours, data='56cd2045'), made_up(seed(3), 13.)]
+    for o in made: Ledger(tmp_path/'results').add(o)
+    assert [bool(stale(o)) for o in made] == [False, True, True, True]
+    note = stale_note(made, '91_cifar100', ('minibirds',))
+    assert note.startswith('**3 stale results are left out**: 1 made by version 1') and 'made on images 56cd2045' in note and f'the one in teachers/ is {ours}' in note
+    done = papermill('91_cifar100', homes, tmp_path/'out.ipynb', ledger=tmp_path/'results')
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = shown(tmp_path/'out.ipynb')
+    assert note in text and '| kd | SDD | 1 | 51.23 |' in text and not any(f'{o}.00' in text for o in (11, 12, 13))
+
+def test_a_run_of_other_code_is_not_taken_over(lab, monkeypatch):
+    cell = cells(methods=('ce',), seeds=1)[0]
+    before = lab.run_folder(cell)
+    monkeypatch.setattr('icd_nb.reproduce.NUMBERS_VERSION', NUMBERS_VERSION+1)
+    assert lab.run_folder(cell) != before
 
 # what is run
 
