@@ -3,7 +3,7 @@ import itertools, json, re, resource, subprocess
 from dataclasses import replace
 import pytest
 from conftest import BIN, ROOT
-from icd_nb import tables, trainer
+from icd_nb import checkpoint, tables, trainer
 from icd_nb.core import NUMBERS_VERSION
 from icd_nb.data import PINNED, load_data
 from icd_nb.models import create_model, load_weights, model_fingerprint
@@ -218,9 +218,9 @@ def test_a_run_stopped_by_its_minutes_goes_on(lab, tmp_path, monkeypatch):
     book = Ledger(tmp_path/'results')
     with monkeypatch.context() as m:
         m.setattr(trainer, 'time', Clock())
-        m.setattr(tables, 'time', trainer.time)
+        for module in (tables, checkpoint): m.setattr(module, 'time', trainer.time)
         m.setattr(tables.Lab, 'seconds', lambda self, cells, n=3: 1.)
-        assert not fill(book, todo, lab, 20/60, teacher_epochs=1)
+        assert not fill(book, todo, lab, 40/60, teacher_epochs=1)
     lines = [len(o.read_text().splitlines()) for o in lab.folder.glob('*/metrics.jsonl')]
     assert len(lines) == 2 and 1 <= lines[0] == lines[1] < 4, lines
     assert all(o['method'] == 'teacher' for o in book)
