@@ -3,17 +3,18 @@ import itertools, json, re, resource, subprocess
 from dataclasses import replace
 import pytest
 from conftest import BIN, ROOT
-from icd_nb import tables, trainer
-from icd_nb.data import load_data
-from icd_nb.models import create_model, load_weights
-from icd_nb.reproduce import Cell, Lab, data_fingerprint, model_fingerprint, paper_name, published_figures
+from icd_nb import checkpoint, tables, trainer
+from icd_nb.core import NUMBERS_VERSION
+from icd_nb.data import PINNED, load_data
+from icd_nb.models import create_model, load_weights, model_fingerprint
+from icd_nb.reproduce import Cell, Lab, paper_name, published_figures
 from icd_nb.tables import (FEATURE_METHODS, LOGIT_METHODS, PAIRS, Ledger, comparisons, fill, has_result, is_full, label, overview, pair_table, plan, same_pair,
-                           split_contexts, table_cell, table_row, verdict)
+                           split_contexts, stale, stale_note, table_cell, table_row, verdict)
 
 KD = table_cell('cifar100', 'resnet32x4', 'ShuffleV1')
 
-def made_up(cell, top1, data='d0', precision='fp32', teacher='t0'):
-    settings = dict(cell.settings, data=data, precision=precision) | ({} if cell.method == 'ce' else dict(teacher_weights=teacher))
+def made_up(cell, top1, data=None, precision='fp32', teacher='t0', code=NUMBERS_VERSION):
+    settings = dict(cell.settings, data=data or PINNED.get(cell.dataset, 'd0'), precision=precision, code=code) | ({} if cell.method == 'ce' else dict(teacher_weights=teacher))
     return dict(method=cell.method, seed=cell.seed, top1_last=top1, top1_best=top1+1, top5_last=90., seconds=1., settings=settings, versions={},
                 history=[dict(epoch=1, test_top1=top1, terms=dict(ce=1.23456789))])
 
@@ -55,7 +56,7 @@ def test_contexts_have_tables_of_their_own(other):
     text = pair_table(KD, runs, ['kd'])
     assert '74.50 ± 0.71' in text and '15.00 ± 7.07' in text
 
-@pytest.mark.parametrize('other', [dict(epochs=5), dict(scales=(1,4)), dict(gamma=8.), dict(lr=.1), dict(bs=128), dict(n_train=100), dict(hyper=(('beta', 4.),))])
+@pytest.mark.parametrize('other', [dict(epochs=5), dict(scales=(1,4)), dict(gamma=8.), dict(lr=.1), dict(bs=128), dict(n_train=100), dict(hyper=(('beta', 4.),)), dict(clip=5.)])
 def test_another_setting_is_another_cell(other):
     cell = same_pair(KD, 'icd_kd')
     odd = [made_up(replace(cell, seed=s, **other), 10.) for s in (0, 1)]
@@ -117,8 +118,24 @@ def test_figures_that_everybody_knows():
     "From the papers' tables, typed here by hand"
     for cell, row in ((table_cell('cifar100', 'resnet32x4', 'ShuffleV1'), dict(ce=70.50, kd=74.07, dkd=76.45, sd_kd=76.30, sd_dkd=77.30, icd_kd=76.56, icd_dkd=76.76, crd=75.11, reviewkd=77.45)),
                       (table_cell('cub200', 'resnet32x4', 'MobileNetV2'), dict(ce=40.23, kd=56.09, sd_kd=60.51, icd_kd=61.17, sd_nkd=62.69))):
-        shown = {r[0]: r[5].split(' ')[0] for r in columns(pair_table(cell, []))}
+        shown = {r[0]: r[6].split(' ')[0] for r in columns(pair_table(cell, []))}
         assert {k: shown[k] for k in row} == {k: f'{v:.2f}' for k, v in row.items()}
+
+@pytest.mark.parametrize('dataset, teacher, student, sdd, icd', [
+    ('cifar100', 'resnet32x4', 'ShuffleV1', 8, 2), ('cifar100', 'vgg13', 'MobileNetV2', 6, 6), ('cifar100', 'wrn_40_2', 'MobileNetV2', 6, 6),
+    ('cifar100', 'vgg13', 'vgg8', 6, 2), ('cifar100', 'wrn_40_2', 'wrn_16_2', 6, 2), ('cifar100', 'resnet56', 'resnet20', 2, 2),
+    ('cub200', 'vgg13', 'vgg8', 6, 6), ('cub200', 'resnet32x4', 'MobileNetV2', 8, 2), ('minibirds', 'resnet14', 'resnet8', 2, 2)])
+def test_beta_of_dkd_is_that_of_the_method_s_own_runs(dataset, teacher, student, sdd, icd):
+    pair = table_cell(dataset, teacher, student)
+    for method in ('dkd', 'sd_dkd', 'sd_nkd', 'icd_dkd', 'icd_nkd'):
+        want = icd if method.startswith('icd') else sdd
+        cell = same_pair(pair, method)
+        assert cell.settings['hyper'] == dict(dkd_beta=want) and f'β {want} |' in pair_table(pair, [], [method])
+        assert f'beta={want}' in repr(cell.objective) or f'gamma={want}' in repr(cell.objective)
+
+def test_only_sdd_and_icd_clip():
+    clip = {m: same_pair(KD, m).used['clip'] for m in (*LOGIT_METHODS, *FEATURE_METHODS)}
+    assert {m for m, o in clip.items() if o == 40} == {*LOGIT_METHODS} - {'ce'} and set(clip.values()) == {0, 40}
 
 def test_the_ledger_of_the_project():
     results = [*Ledger(ROOT/'results')]
@@ -127,9 +144,35 @@ def test_the_ledger_of_the_project():
     for path in (ROOT/'teachers').glob('minibirds-*.safetensors'):
         name = path.stem.removeprefix('minibirds-')
         ours[name] = model_fingerprint(load_weights(create_model(name, data.num_classes), path))
-    birds = [o['settings'] for o in results if o['settings']['dataset'] == 'minibirds']
-    assert {o['data'] for o in birds} == {data_fingerprint(data)}
-    assert all(o['teacher_weights'] == ours[o['teacher']] for o in birds if 'teacher' in o)
+    for o in results:
+        told = o['settings']
+        if told['dataset'] != 'minibirds': continue
+        name = told['student'] if o['method'] == 'teacher' else told.get('teacher')
+        today = told.get('code', 1) == NUMBERS_VERSION and told['data'] == data.fingerprint and (name is None or told['teacher_weights'] == ours[name])
+        assert (stale(o) == '') == today, o['label']
+
+# what is stale
+
+def test_a_stale_result_stands_in_no_table(homes, tmp_path):
+    "Old code, other images and another teacher than the shipped one: left out, counted, and the command is named"
+    bird = same_pair(table_cell('minibirds', *PAIRS['minibirds'][0]), 'kd')
+    ours = model_fingerprint(load_weights(create_model('resnet14', 20), ROOT/'teachers'/'minibirds-resnet14.safetensors'))
+    seed = lambda s: replace(bird, seed=s)
+    made = [made_up(seed(0), 51.23, teacher=ours), made_up(seed(1), 11., teacher=ours, code=1), made_up(seed(2), 12., teacher=ours, data='56cd2045'), made_up(seed(3), 13.)]
+    for o in made: Ledger(tmp_path/'results').add(o)
+    assert [bool(stale(o)) for o in made] == [False, True, True, True]
+    note = stale_note(made, '91_cifar100', ('minibirds',))
+    assert note.startswith('**3 stale results are left out**: 1 made by version 1') and 'made on images 56cd2045' in note and f'the one in teachers/ is {ours}' in note
+    done = papermill('91_cifar100', homes, tmp_path/'out.ipynb', ledger=tmp_path/'results')
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = shown(tmp_path/'out.ipynb')
+    assert note in text and '| kd | SDD | 1 | 51.23 |' in text and not any(f'{o}.00' in text for o in (11, 12, 13))
+
+def test_a_run_of_other_code_is_not_taken_over(lab, monkeypatch):
+    cell = cells(methods=('ce',), seeds=1)[0]
+    before = lab.run_folder(cell)
+    monkeypatch.setattr('icd_nb.reproduce.NUMBERS_VERSION', NUMBERS_VERSION+1)
+    assert lab.run_folder(cell) != before
 
 # what is run
 
@@ -175,9 +218,9 @@ def test_a_run_stopped_by_its_minutes_goes_on(lab, tmp_path, monkeypatch):
     book = Ledger(tmp_path/'results')
     with monkeypatch.context() as m:
         m.setattr(trainer, 'time', Clock())
-        m.setattr(tables, 'time', trainer.time)
+        for module in (tables, checkpoint): m.setattr(module, 'time', trainer.time)
         m.setattr(tables.Lab, 'seconds', lambda self, cells, n=3: 1.)
-        assert not fill(book, todo, lab, 20/60, teacher_epochs=1)
+        assert not fill(book, todo, lab, 40/60, teacher_epochs=1)
     lines = [len(o.read_text().splitlines()) for o in lab.folder.glob('*/metrics.jsonl')]
     assert len(lines) == 2 and 1 <= lines[0] == lines[1] < 4, lines
     assert all(o['method'] == 'teacher' for o in book)
