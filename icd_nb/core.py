@@ -91,7 +91,7 @@ def runs_home()->Path:
 # %% ../nbs/00_core.ipynb #atomic-write
 @contextmanager
 def atomic_write(path): # yields the temporary path to write to
-    "Write a file beside `path` and move it there when the block ends; after an error `path` is as it was"
+    "Write a file beside `path` and move it there at the end; after an error `path` is as it was"
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f'.{path.name}.{os.getpid()}')
@@ -138,7 +138,8 @@ def fingerprint(*tensors)->str: # 8 hexadecimal digits
     h = hashlib.sha256()
     for o in tensors:
         h.update(f'{o.dtype}{list(o.shape)}'.encode())
-        for part in o.detach().reshape(-1).split(2**24): h.update(part.cpu().view(torch.uint8).numpy())
+        for part in o.detach().reshape(-1).split(2**24):
+            h.update(part.cpu().view(torch.uint8).numpy())
     return h.hexdigest()[:8]
 
 # %% ../nbs/00_core.ipynb #numbers-version

@@ -10,7 +10,8 @@ __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'Batch', 'IMAGE_FILES', 'PINNED', 'C
            'load_minibirds', 'load_data']
 
 # %% ../nbs/01_data.ipynb #5570e2eb
-import hashlib, http.client, inspect, operator, os, shutil, tarfile, tempfile, urllib.request, zipfile, zlib
+import hashlib, http.client, inspect, operator, os, shutil, tarfile, tempfile
+import urllib.request, zipfile, zlib
 from collections import deque, namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -46,7 +47,8 @@ class Augment:
         for k in ('mean', 'std'): put(k, tuple(float(o) for o in getattr(self, k)))
         if self.size < 1 or self.pad < 0:
             raise bad(f"size {self.size} must be at least 1 and pad {self.pad} at least 0")
-        if len(self.mean) != 3 or len(self.std) != 3 or not np.isfinite(self.mean + self.std).all() or min(self.std) <= 0:
+        lengths, finite = (len(self.mean), len(self.std)), np.isfinite(self.mean + self.std).all()
+        if lengths != (3, 3) or not finite or min(self.std) <= 0:
             raise bad("mean and std are three finite numbers each, std above 0")
 
 # %% ../nbs/01_data.ipynb #cut
@@ -356,7 +358,8 @@ def read_cache(folder:Path, source)->dict:
         if note['source'] != short_hash(source): return None
         for k, sum_ in progress(note['sha256'].items(), f'checking {folder.name}', delay=1):
             if _file_hash(folder/f'{k}.npy') != sum_: return None
-        return {k: np.load(folder/f'{k}.npy', mmap_mode='c') for k in note['sha256']}   # 'c': the file itself is never changed
+        # 'c': the file itself is never changed
+        return {k: np.load(folder/f'{k}.npy', mmap_mode='c') for k in note['sha256']}
     except (OSError, ValueError, KeyError, TypeError, AttributeError): return None
 
 # %% ../nbs/01_data.ipynb #cached
@@ -374,11 +377,12 @@ def cached(folder, # where the arrays live
         make(tmp)
         sums = {p.stem: _file_hash(p) for p in sorted(tmp.glob('*.npy'))}
         write_json(tmp/'meta.json', dict(source=short_hash(source), sha256=sums))
-        if (arrays := read_cache(folder, source)) is not None: return arrays   # another process was faster
+        # another process may have been faster
+        if (arrays := read_cache(folder, source)) is not None: return arrays
         if folder.exists(): os.replace(folder, tmp.parent/'old')
         os.replace(tmp, folder)
     if (arrays := read_cache(folder, source)) is not None: return arrays
-    raise OSError(f"{folder} was written, but what is read back is something else; look after the disk")
+    raise OSError(f"{folder} was written, and something else is read back: is the disk all right?")
 
 # %% ../nbs/01_data.ipynb #decode
 def decode(path, size)->np.ndarray: # bytes `[size,size,3]`
@@ -516,9 +520,10 @@ def load_npz(path, crop=None, pad=None, # default: images up to 64 are padded by
 # %% ../nbs/01_data.ipynb #download
 def download(url, path:Path, md5):
     "Fetch `url` to `path`, where it appears only when its md5 sum is right"
-    request, sum_ = urllib.request.Request(url, headers={'User-Agent': 'icd_nb'}), hashlib.md5()
+    opened, sum_ = urllib.request.urlopen, hashlib.md5()
+    request = urllib.request.Request(url, headers={'User-Agent': 'icd_nb'})
     try:
-        with atomic_write(path) as part, open(part, 'wb') as f, urllib.request.urlopen(request, timeout=60) as r:
+        with atomic_write(path) as part, open(part, 'wb') as f, opened(request, timeout=60) as r:
             total = int(r.headers.get('Content-Length', 0)) or None
             with progress(total=total, desc=path.name, unit='B', unit_scale=True) as bar:
                 while block := r.read(2**20): f.write(block); sum_.update(block); bar.update(len(block))
@@ -622,7 +627,8 @@ def _minibirds_from(folder, kw)->ImageData:
     source = dict(kw, pinned=PINNED['minibirds'], drawn=_first_birds(**kw))
     parts = {k: torch.from_numpy(np.array(v)) for k, v in cached(folder, source, save).items()}
     size, (mean, std) = kw['size'], colour_stats(parts['train_x'])
-    name = 'minibirds' if kw == MINIBIRDS else 'minibirds-{size}px-{n_train}+{n_test}-seed{seed}'.format(**kw)
+    name = 'minibirds'
+    if kw != MINIBIRDS: name += '-{size}px-{n_train}+{n_test}-seed{seed}'.format(**kw)
     return ImageData(name, **parts, classes=minibirds.CLASSES, families=minibirds.FAMILIES,
                      augment=recipe(size, pad=size//8, mean=mean, std=std))
 
@@ -636,9 +642,10 @@ def load_minibirds(data_dir=None, # not used: MiniBirds are drawn
     shutil.rmtree(folder)                                              # kept by other code
     data = _minibirds_from(folder, kw)
     if data.fingerprint == pin: return data
-    raise ValueError(f"MiniBirds: the drawing has changed. Its fingerprint is {data.fingerprint} (NumPy {np.__version__}), "
-                     f"not {pin}, and every result and teacher belongs to {pin}. Undo the change; or if it is meant, "
-                     "put the new fingerprint into PINNED, raise NUMBERS_VERSION, and make all results again")
+    raise ValueError(f"MiniBirds: the drawing has changed. Its fingerprint is {data.fingerprint} "
+                     f"(NumPy {np.__version__}), not {pin}, and every result and teacher belongs to {pin}. "
+                     "Undo the change; or if it is meant, put the new fingerprint into PINNED, "
+                     "raise NUMBERS_VERSION, and make all results again")
 
 MINIBIRDS = {k: p.default for k, p in inspect.signature(load_minibirds).parameters.items() if k != 'data_dir'}
 

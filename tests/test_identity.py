@@ -1,13 +1,12 @@
 "What a data set or a file is called is what it is"
 import hashlib, os
 from dataclasses import replace
-from pathlib import Path
 import numpy as np, pytest, torch
 from icd_nb import minibirds
+from icd_nb.cache import TableFile
 from icd_nb.core import fingerprint, read_json, write_json
-from icd_nb.data import PINNED, data_home, load_cifar100, load_data, load_minibirds
+from icd_nb.data import PINNED, load_cifar100, load_data, load_minibirds
 
-CIFAR100 = Path(os.environ.get('ICD_NB_CIFAR100') or data_home()) # holds cifar-100-python
 PARTS = ('train_x', 'train_y', 'test_x', 'test_y')
 
 @pytest.fixture(scope='module')
@@ -41,9 +40,9 @@ def test_drawing_is_pinned(birds):
     assert load_data('minibirds').fingerprint == birds.fingerprint
 
 def test_cifar100_is_pinned():
-    if not (CIFAR100/'cifar-100-python').is_dir():
-        pytest.skip('no CIFAR-100 here; ICD_NB_CIFAR100 can name a folder with cifar-100-python in it')
-    assert load_cifar100(CIFAR100).fingerprint == PINNED['cifar100'] == 'c501773b'
+    folder = os.environ.get('ICD_NB_CIFAR100')
+    if not folder: pytest.skip('ICD_NB_CIFAR100 names no folder that holds cifar-100-python')
+    assert load_cifar100(folder).fingerprint == PINNED['cifar100'] == 'c501773b'
 
 @pytest.mark.parametrize('part', PARTS)
 def test_one_bit_more_is_another_set(birds, part):
@@ -89,3 +88,49 @@ def test_another_drawing_is_an_error(birds, tmp_path, monkeypatch):
     draws(monkeypatch, dict(arrays(birds), train_x=255 - birds.train_x.numpy()))
     with pytest.raises(ValueError, match='the drawing has changed.*make all results again'):
         load_minibirds()
+
+def dies_at(moment, f)->bool:
+    "Whether a process that does `f` ends at a moment: before or after a call that makes files"
+    pid, n = os.fork(), -1
+    if pid: return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    def tick():
+        nonlocal n
+        n += 1
+        if n == moment: os._exit(9)
+    def around(call):
+        def g(*args, **kw): tick(); call(*args, **kw); tick()
+        return g
+    for name in ('replace', 'fsync', 'posix_fallocate'):
+        if hasattr(os, name): setattr(os, name, around(getattr(os, name)))
+    try: f()
+    finally: os._exit(0)
+
+def table(d):
+    about = dict(data='1', teacher='2', keep=[2], precision='fp32')
+    return TableFile(d/'t.bin', (3, 4, 5, 6), torch.bfloat16, **about)
+
+def fill(d):
+    t = table(d)
+    for v in t.todo: t.write(v, torch.full((4, 5, 6), v+1, dtype=torch.bfloat16))
+    return t
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_a_table_that_was_killed_at_any_moment_is_filled(tmp_path, recwarn):
+    "What the note says is there is there, and the next run makes the rest"
+    want, moment = fill(tmp_path/'whole').table, 0
+    while dies_at(moment, lambda: fill(tmp_path/str(moment))):
+        recwarn.clear()
+        assert torch.equal(fill(tmp_path/str(moment)).table, want), moment
+        assert not recwarn, [str(o.message) for o in recwarn]             # no view is damaged
+        moment += 1
+    assert moment > 20, 'too few moments to mean anything'
+
+@pytest.mark.parametrize('v', range(3))
+def test_a_flipped_bit_in_a_table_is_noticed(tmp_path, v):
+    t = fill(tmp_path)
+    for at in (0, t.block//2, t.block-1):
+        flip_bit(t.path, v*t.block + at)
+        with pytest.warns(UserWarning, match='1 of 3 views are damaged'):
+            assert table(tmp_path).todo == [v]
+        flip_bit(t.path, v*t.block + at)
+        assert table(tmp_path).todo == []
