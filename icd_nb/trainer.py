@@ -479,6 +479,7 @@ def _batch_size(students)->int:
 def prepare_all(students, data, teacher, batch, device, speed, abouts=None)->tuple: # teacher, and the function that makes a step
     "Everything on the device and compiled"
     if isinstance(teacher, nn.Module): teacher = Teacher(teacher, [st.cells for st in students], device, speed)
+    elif teacher is not None: teacher.check(data)
     for st, about in zip(students, abouts or [None]*len(students)): st.prepare(batch, data.train_y, teacher, device, speed, about)
     if fault := getattr(teacher, 'fault', str)(): raise FloatingPointError(fault)
     if speed.compile: compile_all(students, teacher, batch)
