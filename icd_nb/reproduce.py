@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['PAPER_NAMES', 'PARAMETERS', 'DATASETS', 'paper_name', 'published_figures', 'published', 'Cell', 'new_model', 'Lab',
-           'is_part', 'versions', 'teacher_cell', 'for_humans', 'mean_std', 'pm', 'group_runs', 'paired_difference',
-           'summary_rows', 'summary_row', 'markdown_table', 'result_table', 'plot_results', 'plot_curves', 'speed_of',
-           'check_parameters', 'check_parameter', 'fill_parameters', 'cells_of', 'settings_of', 'used_line',
-           'write_report']
+           'is_part', 'versions', 'teacher_cell', 'near_chance', 'for_humans', 'mean_std', 'pm', 'group_runs',
+           'paired_difference', 'summary_rows', 'summary_row', 'markdown_table', 'seeds_run', 'result_table',
+           'plot_results', 'plot_curves', 'speed_of', 'check_parameters', 'check_parameter', 'fill_parameters',
+           'cells_of', 'settings_of', 'used_line', 'write_report']
 
 # %% ../nbs/11_reproduce.ipynb #be1b0b72
-import math, platform, re
+import hashlib, math, platform, re
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib import resources
@@ -28,7 +28,7 @@ from .data import load_data
 from .losses import METHODS, objective
 from .methods import Published, as_published, hyper_defaults, pair_scales # fills METHODS too
 from .models import MODELS, create_model, load_weights, model_fingerprint, shapes_of
-from .trainer import Recipe, Speed, Student, default_lr, fit_many, time_epoch
+from .trainer import Recipe, Speed, Student, default_lr, evaluate, fit_many, time_epoch
 
 # %% ../nbs/11_reproduce.ipynb #paper-name
 PAPER_NAMES = dict(resnet32x4='ResNet32x4', resnet8x4='ResNet8x4', wrn_40_2='WRN-40-2', wrn_40_1='WRN-40-1', wrn_16_2='WRN-16-2', vgg13='VGG13', vgg8='VGG8',
@@ -202,7 +202,7 @@ class Lab:
     def teacher(self): return self._teacher
     @teacher.setter
     def teacher(self, model):
-        self._teacher, self.teacher_name = model, None
+        self._teacher, self.teacher_name, self.teacher_origin, self._about = model, None, {}, None
         self.teacher_id = None if model is None else model_fingerprint(model)
 
     def settings(self, cell:Cell)->dict:
@@ -284,8 +284,10 @@ def run(self:Lab, cells, deadline=None # stop cleanly before this `time.monotoni
 @patch
 def write(self:Lab, cell:Cell, st:Student):
     "A finished run as one readable file"
-    write_json(self.run_folder(cell)/'result.json', dict(method=cell.method, seed=cell.seed, **st.result(), settings=self.settings(cell),
-                                                         versions=versions(self.device), speed=asdict(self.speed), history=st.history))
+    teacher = {} if cell.method == 'ce' else dict(teacher=self.about_teacher)
+    result = dict(method=cell.method, seed=cell.seed, **st.result(), settings=self.settings(cell), **teacher,
+                  versions=versions(self.device), speed=asdict(self.speed), history=st.history)
+    write_json(self.run_folder(cell)/'result.json', result)
 
 # %% ../nbs/11_reproduce.ipynb #versions
 def versions(device)->dict:
@@ -303,9 +305,10 @@ def teacher_cell(cell:Cell, epochs:int=None, lr:float=None)->Cell:
 def find_teacher(self:Lab, cell:Cell, checkpoint=None, shipped=True # may it come from `teachers/`?
                 )->Path: # None where it has to be trained
     "The weights of the teacher of a `teacher_cell`, if there are any"
-    if checkpoint: 
-        if not Path(checkpoint).exists(): raise ValueError(f"teacher_checkpoint {str(checkpoint)!r}: there is no such file")
-        return Path(checkpoint)
+    if checkpoint:
+        path = Path(checkpoint).expanduser()
+        if not path.is_file(): raise ValueError(f"teacher_checkpoint {str(checkpoint)!r}: there is no such file")
+        return path
     ours = project_root()/'teachers'/f'{self.data.name}-{cell.student}.safetensors'
     trained = self.teacher_lab.run_folder(cell)/'student.safetensors'
     return next((p for p in (ours,)*shipped + (trained,) if p.exists()), None)
@@ -323,8 +326,31 @@ def use_teacher(self:Lab, cell:Cell, checkpoint=None, shipped=True)->Path:
         if 'error' in result: raise FloatingPointError(result['error'])
     path = self.find_teacher(cell, checkpoint, shipped)
     self.teacher = load_weights(new_model(cell.student, self.data, 'teacher'), path)
-    self.teacher_name = cell.student
+    self.teacher_name, self.teacher_origin = cell.student, _origin(path, cell, path.parent == self.teacher_lab.run_folder(cell))
     return path
+
+def _origin(path, cell, here)->dict: # where a teacher's weights are from
+    sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]
+    said = f'trained here, {cell.epochs} epochs' if here else f'{path.name}, sha256 {sha256}'
+    return dict(origin=said, file=path.name, sha256=sha256)
+
+@patch(as_prop=True)
+def about_teacher(self:Lab)->dict: # None without a teacher
+    "Which teacher it is: its name, the fingerprint of its weights, its file, and how often it is right"
+    if self.teacher is None: return None
+    if self._about is None:
+        right = evaluate(self.teacher, self.data, self.device)
+        self._about = dict(name=self.teacher_name, weights=self.teacher_id, **self.teacher_origin,
+                           **right, chance=100/self.data.num_classes)
+    return self._about
+
+def near_chance(top1:float, # in percent
+                chance:float # what guessing gives, in percent
+               )->str: # '' where all is well
+    "A remark on a teacher that is less than 5 points better than guessing"
+    if top1 >= chance + 5: return ''
+    return (f"THE TEACHER KNOWS NEXT TO NOTHING: its top-1 is {top1:.2f} %, and guessing gives {chance:.2f} %. "
+            "Are these the right weights, for these classes in this order?")
 
 # %% ../nbs/11_reproduce.ipynb #seconds
 @patch
@@ -372,19 +398,19 @@ def paired_difference(results, base)->tuple: # mean, half width of the 95 % inte
 # %% ../nbs/11_reproduce.ipynb #summary-rows
 def summary_rows(results, base:str='kd')->list: # a dict a method
     "One line a cell, as numbers"
-    groups = [g for g in group_runs(results) if any('top1_last' in o for o in g)]
+    groups = group_runs(results)
     against = next((g for g in groups if g[0]['method'] == base), [])
     return [summary_row(g, against) for g in groups]
 
 def summary_row(group, base)->dict:
     "One line of the table: our mean and spread, the paired difference, the published figure and the gap"
     done, o = [r for r in group if 'top1_last' in r], group[0]['settings']
-    row = dict(method=o['method'], n=len(done), failed=len(group)-len(done), seconds=mean(r['seconds'] for r in done))
-    for k in ('top1_last', 'top1_best', 'top5_last'): row[k], row[f'{k}_std'] = mean_std([r[k] for r in done])
+    row = dict(method=o['method'], n=len(done), failed=len(group)-len(done), seconds=mean(r['seconds'] for r in done) if done else None)
+    for k in ('top1_last', 'top1_best', 'top5_last'): row[k], row[f'{k}_std'] = mean_std([r[k] for r in done]) if done else (None, None)
     row['difference'], row['difference_95'], _ = paired_difference(group, base) if group is not base else (None, None, 0)
     known = published(o['dataset'], o.get('teacher'), o['student'], o['method'], o.get('scales', (1,2,4)), o.get('gamma', 2.))
     row['published'] = known[0]['top1'] if known else None
-    row['gap'] = row['top1_last'] - row['published'] if known else None
+    row['gap'] = row['top1_last'] - row['published'] if known and done else None
     return row
 
 def markdown_table(header, rows)->str:
@@ -392,12 +418,16 @@ def markdown_table(header, rows)->str:
     line = lambda cells: '| ' + ' | '.join(map(str, cells)) + ' |'
     return '\n'.join([line(header), line('---' for _ in header), *map(line, rows)])
 
+def seeds_run(n, failed)->str:
+    "`3`, or `2, 1 failed`"
+    return str(n) + (f', {failed} failed' if failed else '')
+
 def result_table(results, base:str='kd')->str: # Markdown
     "The table of a pair"
     def num(m, s=None, sign=''): return '–' if m is None else f'{m:{sign}.2f}' + ('' if s is None else f' ± {s:.2f}')
     return markdown_table(['method', 'seeds', 'top-1 last', 'top-1 best', f'against {base} (95 %)', 'published', 'gap', 's a run'],
-        [[o['method'], o['n'], num(o['top1_last'], o['top1_last_std']), num(o['top1_best'], o['top1_best_std']), num(o['difference'], o['difference_95'], '+'),
-          num(o['published']), num(o['gap'], sign='+'), f"{o['seconds']:.0f}"] for o in summary_rows(results, base)])
+        [[o['method'], seeds_run(o['n'], o['failed']), num(o['top1_last'], o['top1_last_std']), num(o['top1_best'], o['top1_best_std']), num(o['difference'], o['difference_95'], '+'),
+          num(o['published']), num(o['gap'], sign='+'), f"{o['seconds']:.0f}" if o['n'] else '–'] for o in summary_rows(results, base)])
 
 # %% ../nbs/11_reproduce.ipynb #plot-results
 def plot_results(results, ax=None, key='top1_last'):
