@@ -135,9 +135,12 @@ def _yes(v):
     if str(v).lower() not in ('true', 'false'): raise ValueError('true or false')
     return str(v).lower() == 'true'
 
-_FIELDS = dict(dataset=_name, teacher=_name, student=lambda v: check_choice(v, MODELS, 'model'), method=_method, seed=_whole(0, 2**63-1),
-              scales=parse_scales, gamma=_above(0, strict=False), epochs=_whole(1), bs=_whole(1), lr=_maybe(_above(0)),
-              n_train=_maybe(_whole(1)), n_test=_maybe(_whole(1)), hyper=_hyper, chained=_yes, clip=_maybe(_above(0, strict=False)))
+def _model(v): return check_choice(v, MODELS, 'model')
+
+_FIELDS = dict(dataset=_name, teacher=_name, student=_model, method=_method, seed=_whole(0, 2**63-1),
+               scales=parse_scales, gamma=_above(0, strict=False), epochs=_whole(1), bs=_whole(1), lr=_maybe(_above(0)),
+               n_train=_maybe(_whole(1)), n_test=_maybe(_whole(1)), hyper=_hyper, chained=_yes,
+               clip=_maybe(_above(0, strict=False)))
 
 # %% ../nbs/11_reproduce.ipynb #cell-settings
 @patch(as_prop=True)
@@ -208,7 +211,8 @@ class Lab:
     def settings(self, cell:Cell)->dict:
         "All that decides a run: the cell's settings, the images, the precision, the teacher's weights, the code"
         self.check(cell)
-        o = dict(cell.settings, dataset=self.data.name, data=self.data_id, precision=self.speed.precision, code=NUMBERS_VERSION)
+        o = dict(cell.settings, dataset=self.data.name, data=self.data_id, precision=self.speed.precision,
+                 code=NUMBERS_VERSION)
         return o if cell.method == 'ce' else dict(o, teacher_weights=self.teacher_id)
 
     def run_folder(self, cell:Cell)->Path:
@@ -240,7 +244,8 @@ def check(self:Lab, cell:Cell):
     for part in ('train', 'test'):
         asked, have = getattr(cell, f'n_{part}'), len(getattr(self.data, f'{part}_y'))
         if asked not in (None, have): raise ValueError(
-            f"the cell's n_{part} is {asked}, but the lab's {name!r} has {have} {part} images: make the lab of data.subset(…), or leave n_{part} out")
+            f"the cell's n_{part} is {asked}, but the lab's {name!r} has {have} {part} images: "
+            f"make the lab of data.subset(…), or leave n_{part} out")
     if cell.method != 'ce' and self.teacher is not None: self.check_teacher(cell.teacher)
 
 @patch
@@ -248,12 +253,14 @@ def check_teacher(self:Lab, name):
     "Refuse a teacher's name that is not that of the lab's teacher"
     if self.teacher_name == name: return
     if self.teacher_name: raise ValueError(
-        f"the cell's teacher is {name!r}, the lab's is {self.teacher_name!r}: load it with lab.use_teacher(teacher_cell(cell)), "
-        f"or write Cell(teacher={self.teacher_name!r})")
-    fits = name in MODELS and _shapes(name, self.data.num_classes, self.data.augment.size) == shapes_of(self.teacher.state_dict())
-    if not fits: raise ValueError(
-        f"the cell's teacher is {name!r}, but the lab's teacher, a {type(self.teacher).__name__} given by hand, has no such weights: "
-        f"use Lab(…, teacher_name={name!r}) if that is its name, or load one with lab.use_teacher(teacher_cell(cell))")
+        f"the cell's teacher is {name!r}, the lab's is {self.teacher_name!r}: "
+        f"load it with lab.use_teacher(teacher_cell(cell)), or write Cell(teacher={self.teacher_name!r})")
+    have, data = shapes_of(self.teacher.state_dict()), self.data
+    if name in MODELS and _shapes(name, data.num_classes, data.augment.size) == have: return
+    raise ValueError(
+        f"the cell's teacher is {name!r}, but the lab's teacher, a {type(self.teacher).__name__} given by hand, "
+        f"has no such weights: use Lab(…, teacher_name={name!r}) if that is its name, "
+        "or load one with lab.use_teacher(teacher_cell(cell))")
 
 # %% ../nbs/11_reproduce.ipynb #student
 @patch
@@ -326,7 +333,8 @@ def use_teacher(self:Lab, cell:Cell, checkpoint=None, shipped=True)->Path:
         if 'error' in result: raise FloatingPointError(result['error'])
     path = self.find_teacher(cell, checkpoint, shipped)
     self.teacher = load_weights(new_model(cell.student, self.data, 'teacher'), path)
-    self.teacher_name, self.teacher_origin = cell.student, _origin(path, cell, path.parent == self.teacher_lab.run_folder(cell))
+    here = path.parent == self.teacher_lab.run_folder(cell)
+    self.teacher_name, self.teacher_origin = cell.student, _origin(path, cell, here)
     return path
 
 def _origin(path, cell, here)->dict: # where a teacher's weights are from
@@ -405,8 +413,10 @@ def summary_rows(results, base:str='kd')->list: # a dict a method
 def summary_row(group, base)->dict:
     "One line of the table: our mean and spread, the paired difference, the published figure and the gap"
     done, o = [r for r in group if 'top1_last' in r], group[0]['settings']
-    row = dict(method=o['method'], n=len(done), failed=len(group)-len(done), seconds=mean(r['seconds'] for r in done) if done else None)
-    for k in ('top1_last', 'top1_best', 'top5_last'): row[k], row[f'{k}_std'] = mean_std([r[k] for r in done]) if done else (None, None)
+    row = dict(method=o['method'], n=len(done), failed=len(group)-len(done))
+    row['seconds'] = mean(r['seconds'] for r in done) if done else None
+    for k in ('top1_last', 'top1_best', 'top5_last'):
+        row[k], row[f'{k}_std'] = mean_std([r[k] for r in done]) if done else (None, None)
     row['difference'], row['difference_95'], _ = paired_difference(group, base) if group is not base else (None, None, 0)
     known = published(o['dataset'], o.get('teacher'), o['student'], o['method'], o.get('scales', (1,2,4)), o.get('gamma', 2.))
     row['published'] = known[0]['top1'] if known else None
@@ -425,9 +435,12 @@ def seeds_run(n, failed)->str:
 def result_table(results, base:str='kd')->str: # Markdown
     "The table of a pair"
     def num(m, s=None, sign=''): return '–' if m is None else f'{m:{sign}.2f}' + ('' if s is None else f' ± {s:.2f}')
-    return markdown_table(['method', 'seeds', 'top-1 last', 'top-1 best', f'against {base} (95 %)', 'published', 'gap', 's a run'],
-        [[o['method'], seeds_run(o['n'], o['failed']), num(o['top1_last'], o['top1_last_std']), num(o['top1_best'], o['top1_best_std']), num(o['difference'], o['difference_95'], '+'),
-          num(o['published']), num(o['gap'], sign='+'), f"{o['seconds']:.0f}" if o['n'] else '–'] for o in summary_rows(results, base)])
+    def line(o): return [
+        o['method'], seeds_run(o['n'], o['failed']), num(o['top1_last'], o['top1_last_std']),
+        num(o['top1_best'], o['top1_best_std']), num(o['difference'], o['difference_95'], '+'),
+        num(o['published']), num(o['gap'], sign='+'), f"{o['seconds']:.0f}" if o['n'] else '–']
+    header = ['method', 'seeds', 'top-1 last', 'top-1 best', f'against {base} (95 %)', 'published', 'gap', 's a run']
+    return markdown_table(header, map(line, summary_rows(results, base)))
 
 # %% ../nbs/11_reproduce.ipynb #plot-results
 def plot_results(results, ax=None, key='top1_last'):
@@ -475,13 +488,13 @@ def _seeds(v):
     try: return list(range(_whole(1, 1000)(v)))
     except ValueError: raise ValueError(f'not a number of seeds from 1 to 1000; {how}') from None
 
-def _model(v): return check_choice(v, MODELS, 'model')
 def _precision(v): return check_choice(v, ['auto', 'fp32', 'bf16'], 'precision')
 
 PARAMETERS = dict(dataset=str, data_dir=_maybe(str), teacher=_maybe(_model), student=_maybe(_model), methods=_methods,
                   scales=_maybe(parse_scales), gamma=_above(0, strict=False), dkd_beta=_maybe(_above(0)),
-                  warmup=_maybe(_above(0, strict=False)), clip=_maybe(_above(0, strict=False)), epochs=_maybe(_whole(1)),
-                  teacher_epochs=_maybe(_whole(1)), seeds=_seeds, device=lambda v: str(get_device(v)), out_dir=_maybe(str),
+                  warmup=_maybe(_above(0, strict=False)), clip=_maybe(_above(0, strict=False)),
+                  epochs=_maybe(_whole(1)), teacher_epochs=_maybe(_whole(1)), seeds=_seeds,
+                  device=lambda v: str(get_device(v)), out_dir=_maybe(str),
                   teacher_checkpoint=_maybe(str), bs=_whole(1), lr=_maybe(_above(0)), n_train=_maybe(_whole(1)),
                   n_test=_maybe(_whole(1)), precision=_precision, compile=_yes, graph=_yes)
 
@@ -513,20 +526,23 @@ def fill_parameters(p:dict)->dict:
     known = DATASETS.get(p['dataset'], dict(teacher='resnet32x4', student='resnet8x4', epochs=240))
     filled = {k: v if v is not None else known.get(k) for k, v in p.items()}
     pair = [filled[k] for k in ('dataset', 'teacher', 'student')]
-    return dict(filled, teacher_epochs=filled['teacher_epochs'] or filled['epochs'], scales=filled['scales'] or pair_scales(*pair))
+    scales = filled['scales'] or pair_scales(*pair)
+    return dict(filled, teacher_epochs=filled['teacher_epochs'] or filled['epochs'], scales=scales)
 
 def cells_of(p:dict)->list:
     "The cells that filled parameters ask for: every method with every seed"
-    pair, same = ('dataset', 'teacher', 'student'), ('scales', 'gamma', 'epochs', 'bs', 'lr', 'n_train', 'n_test', 'clip')
+    pair = 'dataset', 'teacher', 'student'
+    same = {k: p[k] for k in (*pair, 'scales', 'gamma', 'epochs', 'bs', 'lr', 'n_train', 'n_test', 'clip')}
     asked = {k: p[k] for k in ('dkd_beta', 'warmup') if p[k] is not None}
     for k in asked:
         if not any(k in hyper_defaults(m) for m in p['methods']):
-            raise ValueError(f"parameter {k} = {p[k]:g}: none of the methods has such a thing: {', '.join(p['methods'])}")
+            methods = ', '.join(p['methods'])
+            raise ValueError(f"parameter {k} = {p[k]:g}: none of the methods has such a thing: {methods}")
     hyper = {m: as_published(m, *(p[k] for k in pair)).hyper | asked for m in p['methods']}
-    return [Cell(method=m, seed=s, hyper=hyper[m], **{k: p[k] for k in (*pair, *same)}) for s in p['seeds'] for m in p['methods']]
+    return [Cell(method=m, seed=s, hyper=hyper[m], **same) for s in p['seeds'] for m in p['methods']]
 
 def settings_of(p:dict)->dict:
-    "Filled parameters with what was used: `used` says it for each method; what all have in common stands beside it, else None"
+    "Filled parameters with what was used: `used` says it for each method, the rest what all have in common, else None"
     used = {o.method: o.used for o in cells_of(p)}
     def common(k):
         values = {o[k] for o in used.values() if k in o}
@@ -535,8 +551,8 @@ def settings_of(p:dict)->dict:
 
 def used_line(method, used:dict, epochs)->str:
     "One line for people: `sd_dkd: as in SDD; β of DKD 8, warm-up 20 of 240 epochs, gradient clipped at 40, lr 0.05`"
-    said = dict(dkd_beta='β of DKD {:g}', warmup=f'warm-up {{:g}} of {epochs} epochs', ce_weight='weight of CE {:g}', kd_weight='of KD {:g}',
-                clip='gradient clipped at {:g}' if used['clip'] else 'no clipping', lr='lr {:g}')
+    said = dict(dkd_beta='β of DKD {:g}', warmup=f'warm-up {{:g}} of {epochs} epochs', ce_weight='weight of CE {:g}',
+                kd_weight='of KD {:g}', clip='gradient clipped at {:g}' if used['clip'] else 'no clipping', lr='lr {:g}')
     return f"{method}: as in {used['follows']}; " + ', '.join(said[k].format(v) for k, v in used.items() if k in said)
 
 # %% ../nbs/11_reproduce.ipynb #write-report

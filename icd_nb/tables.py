@@ -26,13 +26,15 @@ from statistics import mean
 import matplotlib.pyplot as plt
 from fastcore.basics import patch
 from .checkpoint import KEPT
-from .core import NUMBERS_VERSION, _not_finite, atomic_write, check_choice, project_root, read_json, runs_home, short_hash
+from .core import (NUMBERS_VERSION, _not_finite, atomic_write, check_choice, project_root, read_json, runs_home,
+                         short_hash)
 from .data import PINNED, load_data
 from .losses import METHODS
-from .methods import as_published
+from .methods import as_published, pair_scales
 from .models import MODELS, cost, create_model, load_weights, model_fingerprint
-from .reproduce import (DATASETS, PARAMETERS, Cell, Lab, check_parameters, for_humans, group_runs, markdown_table, mean_std, near_chance, paired_difference, paper_name,
-                              published, published_figures, seeds_run, speed_of, teacher_cell, versions)
+from .reproduce import (DATASETS, PARAMETERS, Cell, Lab, check_parameters, for_humans, group_runs,
+                              markdown_table, mean_std, near_chance, paired_difference, paper_name, published,
+                              published_figures, seeds_run, speed_of, teacher_cell, versions)
 from .trainer import default_lr
 
 # %% ../nbs/12_tables.ipynb #four-digits
@@ -118,7 +120,8 @@ def add(self:Ledger, result:dict)->str: # `added`, `same`, or `differs`: then th
     file, o = self.file(result['settings']), dict(result)
     if file.exists(): return 'same' if all(read_json(file).get(k) == o.get(k) for k in NUMBERS) else 'differs'
     o['curves'] = to_columns(o.pop('history', []))
-    if bad := next(_not_finite(o), ''): raise ValueError(f"{file.name} is not written: {bad} is NaN or infinite, and that is no result")
+    for at in _not_finite(o):
+        raise ValueError(f"{file.name} is not written: {at} is NaN or infinite, and that is no result")
     text = json_lines(dict(label=label(o['settings']), **o))
     with atomic_write(file) as tmp: tmp.write_text(text, encoding='utf-8')
     return 'added'
@@ -147,7 +150,8 @@ def stale(result:dict)->str: # '' where it is fresh
     "Why a result is not of today's code, images or teacher"
     o = result['settings']
     code, data, pin = o.get('code', 1), o.get('data'), PINNED.get(o['dataset'])
-    if code != NUMBERS_VERSION: return f'made by version {code} of the numbers, today there is version {NUMBERS_VERSION}'
+    if code != NUMBERS_VERSION:
+        return f'made by version {code} of the numbers, today there is version {NUMBERS_VERSION}'
     if pin and data != pin: return f"made on images {data}, today's {o['dataset']} is {pin}"
     name, weights = o['student'] if result['method'] == 'teacher' else o.get('teacher'), o.get('teacher_weights')
     shipped = shipped_teacher(o['dataset'], name) if name else ''
@@ -177,7 +181,8 @@ def shown_pair(teacher, student)->str:
 def table_cell(dataset, teacher, student, method='kd', seed=0, epochs=None, **kw)->Cell:
     "A cell with what was published of this method on its pair"
     o = as_published(method, dataset, teacher, student)
-    return Cell(dataset, teacher, student, method, seed, o.scales, epochs=epochs or full_epochs(dataset), hyper=o.hyper, **kw)
+    epochs = epochs or full_epochs(dataset)
+    return Cell(dataset, teacher, student, method, seed, o.scales, epochs=epochs, hyper=o.hyper, **kw)
 
 # %% ../nbs/12_tables.ipynb #same-pair
 def same_pair(cell:Cell, method, seed=0)->Cell:
@@ -282,9 +287,12 @@ def row_cells(r:dict, remarks:Remarks)->list:
     against = '–' if r['difference'] is None else f"{r['difference']:+.2f}" + ('' if r['difference_95'] is None else f" ± {r['difference_95']:.2f}") + f" to {base_of(r['method'])}"
     ours = [num(r['last']), num(r['best'])] if r['n'] or not r['failed'] else [f"failed ({r['failed']})"]*2
     yes = {True: 'yes', False: 'no', None: '–'}[r.get('differs')]
-    return [r['method'], as_in(r['cell']), seeds_run(r['n'], r['failed']) if r['n'] else '–', *ours, against, remarks.mark(r['published']), f"{r['gap']:+.2f}" if 'gap' in r else '–', yes, source(r['published']) if r['published'] else '–']
+    gap, known = f"{r['gap']:+.2f}" if 'gap' in r else '–', r['published']
+    return [r['method'], as_in(r['cell']), seeds_run(r['n'], r['failed']) if r['n'] else '–', *ours, against,
+            remarks.mark(known), gap, yes, source(known) if known else '–']
 
-HEADER = ['method', 'as in', 'n', 'top-1 last', 'top-1 best', 'difference (95 %)', 'published', 'gap', 'differs', 'published in']
+HEADER = ['method', 'as in', 'n', 'top-1 last', 'top-1 best', 'difference (95 %)',
+          'published', 'gap', 'differs', 'published in']
 
 # %% ../nbs/12_tables.ipynb #table-rows
 def table_rows(pair:Cell, results, methods)->list:
@@ -318,7 +326,8 @@ def teacher_line(pair:Cell, group, results)->str: # `group`: the students' resul
 
 def _teacher_of(group, results, weights)->dict: # None where nobody says
     for o in results:
-        if o['method'] == 'teacher' and o['settings']['teacher_weights'] == weights: return o | dict(top1=o['top1_last'])
+        if o['method'] != 'teacher' or o['settings']['teacher_weights'] != weights: continue
+        return o | dict(top1=o['top1_last'])
     return next((o['teacher'] for o in group if o.get('teacher')), None)
 
 def shared_context(group)->tuple: # images, precision, weights of the teacher; None where nobody says
@@ -332,7 +341,8 @@ def rows_table(rows, remarks:Remarks)->str: # Markdown
 
 def pair_methods(pair:Cell, results)->list:
     "The methods of a pair's table: the logit and the feature methods, and others of which there is anything"
-    return [*LOGIT_METHODS, *FEATURE_METHODS, *(m for m in OTHER_METHODS if figure(same_pair(pair, m)) or runs_of(same_pair(pair, m), results))]
+    def has(method): return figure(same_pair(pair, method)) or runs_of(same_pair(pair, method), results)
+    return [*LOGIT_METHODS, *FEATURE_METHODS, *filter(has, OTHER_METHODS)]
 
 def pair_table(pair:Cell, results, methods=None # default: those of `pair_methods`
               )->str: # Markdown
@@ -341,8 +351,10 @@ def pair_table(pair:Cell, results, methods=None # default: those of `pair_method
     groups, text = split_contexts(of_pair(pair, results)) or [[]], [f'### {label(described(pair))}: {shown_pair(pair.teacher, pair.student)}']
     for group in groups:
         remarks, (images, precision, weights) = Remarks(), shared_context(group)
-        what = f" Images {images}, {precision}, " + (f"teacher's weights {weights}." if weights else 'the student alone.') if len(groups) > 1 else ''
-        text += [teacher_line(pair, group, results) + what, rows_table(table_rows(pair, group, methods), remarks), remarks.text()]
+        who = f"teacher's weights {weights}" if weights else 'the student alone'
+        what = f" Images {images}, {precision}, {who}." if len(groups) > 1 else ''
+        table = rows_table(table_rows(pair, group, methods), remarks)
+        text += [teacher_line(pair, group, results) + what, table, remarks.text()]
     return '\n\n'.join(o for o in text if o)
 
 # %% ../nbs/12_tables.ipynb #all-published
@@ -353,7 +365,8 @@ def published_table(pair:Cell)->str: # Markdown
     for who in ('student', 'teacher'):
         if o := alone(pair.dataset, getattr(pair, who), who): known.append(dict(o, method=f'{who} alone'))
     epoch = lambda o: 'last' if is_last(o) else 'best'
-    rows = [[o['method'], f"{o['top1']:.2f}", epoch(o), o['paper'], o['table']] for o in sorted(known, key=lambda o: o['top1'])]
+    line = lambda o: [o['method'], f"{o['top1']:.2f}", epoch(o), o['paper'], o['table']]
+    rows = map(line, sorted(known, key=lambda o: o['top1']))
     return markdown_table(['method', 'top-1', 'epoch', 'paper', 'table'], rows)
 
 # %% ../nbs/12_tables.ipynb #overview
@@ -647,12 +660,15 @@ def ready_teacher(ledger, lab:Lab, cell, deadline, epochs=None, checkpoints=None
 
 def keep_teacher(ledger, lab:Lab):
     "The lab's teacher as a result: where it is from, and its accuracy"
-    settings = dict(dataset=lab.data.name, student=lab.teacher_name, method='teacher', data=lab.data_id, teacher_weights=lab.teacher_id, code=NUMBERS_VERSION)
+    settings = dict(dataset=lab.data.name, student=lab.teacher_name, method='teacher', data=lab.data_id,
+                    teacher_weights=lab.teacher_id, code=NUMBERS_VERSION)
     o = lab.about_teacher
-    print(f"teacher {lab.teacher_name}: top-1 {o['top1']:.2f} % ({o['origin']})\n{near_chance(o['top1'], o['chance'])}".rstrip())
+    print(f"teacher {lab.teacher_name}: top-1 {o['top1']:.2f} % ({o['origin']})")
+    if remark := near_chance(o['top1'], o['chance']): print(remark)
     if settings in ledger: return
-    ledger.add(dict(method='teacher', seed=0, top1_last=o['top1'], top1_best=o['top1'], top5_last=o['top5'], chance=o['chance'],
-                    **lab.teacher_origin, settings=settings, versions=versions(lab.device)))
+    right = dict(top1_last=o['top1'], top1_best=o['top1'], top5_last=o['top5'], chance=o['chance'])
+    ledger.add(dict(method='teacher', seed=0, **right, **lab.teacher_origin, settings=settings,
+                    versions=versions(lab.device)))
 
 # %% ../nbs/12_tables.ipynb #fill-group
 def fill_group(ledger:Ledger, group, lab:Lab, deadline)->list: # the cells that are still missing
@@ -669,7 +685,8 @@ def fill(ledger:Ledger, cells, lab:Lab, # without a teacher: each pair gets its 
         )->bool: # is all of it done?
     "Run the missing cells, cheapest first, and stop cleanly before the minutes are up"
     deadline, ready = time.monotonic() + 60*minutes, None
-    for name in dict.fromkeys(o.teacher for o in cells if o.method != 'ce'): checkpoint_of(checkpoints, lab.data.name, name) # all there?
+    for name in {o.teacher for o in cells if o.method != 'ce'}: # are all there?
+        checkpoint_of(checkpoints, lab.data.name, name)
     for group in plan(cells, shape=(lab.data.num_classes, lab.data.augment.size)):
         cell = next((o for o in group if o.method != 'ce'), None)
         if cell and ready != cell.teacher:
@@ -743,14 +760,17 @@ def command(notebook:str, p:dict)->str:
 
 # %% ../nbs/12_tables.ipynb #stale-note
 def _is_variant(settings): # of an ablation?
-    usual = as_published(settings['method'], settings['dataset'], settings['teacher'], settings['student']) if 'teacher' in settings else None
-    scales = settings.get('scales')
-    return (bool(settings.get('hyper', {}).keys() - {'dkd_beta'}) or settings.get('gamma', 2.) != 2. or 'chained' in settings
-            or bool(scales and usual and tuple(scales) != usual.scales))
+    if settings.get('hyper', {}).keys() - {'dkd_beta'}: return True
+    if 'scales' not in settings: return False
+    scales = pair_scales(settings['dataset'], settings['teacher'], settings['student'])
+    usual = dict(gamma=2., chained=True, scales=[*scales])
+    return any(settings.get(k, v) != v for k, v in usual.items())
 
 def _again(results, notebook)->list: # a command per data set, recipe and precision
     groups = {}
-    for o in (r['settings'] for r in results): groups.setdefault((o['dataset'], o['epochs'], o['precision']), []).append(o)
+    for r in results:
+        o = r['settings']
+        groups.setdefault((o['dataset'], o['epochs'], o['precision']), []).append(o)
     return [command(notebook, _parameters_of(*k, group)) for k, group in groups.items()]
 
 def _parameters_of(name, epochs, precision, group):
@@ -759,12 +779,12 @@ def _parameters_of(name, epochs, precision, group):
     dataset, n_train, n_test = found.groups() if found else (name, None, None)
     of = lambda k: list(dict.fromkeys(o[k] for o in group if k in o))
     pairs = list(dict.fromkeys((o['teacher'], o['student']) for o in group if 'teacher' in o))
-    pairs = [o for o in PAIRS.get(dataset, pairs) if o in pairs] + [o for o in pairs if o not in PAIRS.get(dataset, pairs)]
+    usual = PAIRS.get(dataset, [])
+    pairs = [o for o in usual if o in pairs] + [o for o in pairs if o not in usual]
     methods = [o for o in (*LOGIT_METHODS, *FEATURE_METHODS) if o in of('method')]
-    methods = None if set(methods) == set(LOGIT_METHODS) else methods
-    usual = dict.fromkeys(('data_dir', 'ledger', 'checkpoints', 'ablations', 'teacher_epochs', 'compile', 'graph'))
-    return usual | dict(dataset=dataset, n_train=n_train, n_test=n_test, pairs=pairs, methods=methods or LOGIT_METHODS, seeds=sorted(of('seed')),
-                        epochs=epochs, precision=precision)
+    rest = dict.fromkeys(('data_dir', 'ledger', 'checkpoints', 'ablations', 'teacher_epochs', 'compile', 'graph'))
+    return rest | dict(dataset=dataset, n_train=n_train, n_test=n_test, pairs=pairs, methods=methods or LOGIT_METHODS,
+                       seeds=sorted(of('seed')), epochs=epochs, precision=precision)
 
 def stale_note(results, # all of a ledger
                notebook=None, # whose results, and whose command; None: of all, without commands
@@ -777,7 +797,8 @@ def stale_note(results, # all of a ledger
     if not old: return ''
     reasons = [why for _, why in old]
     said = '; '.join(f'{reasons.count(why)} {why}' for why in dict.fromkeys(reasons))
-    again = '; '.join(f'`{o}`' for o in _again([o for o, _ in old], notebook)) if notebook else 'see notebooks 91, 92 and 93'
+    commands = _again([o for o, _ in old], notebook) if notebook else []
+    again = '; '.join(f'`{o}`' for o in commands) or 'see notebooks 91, 92 and 93'
     return f"**{len(old)} stale results are left out**: {said}. To make them again: {again}."
 
 # %% ../nbs/12_tables.ipynb #make-lab

@@ -239,7 +239,7 @@ def test_plan_is_cheapest_first_and_knows_the_ledger():
     todo = [same_pair(table_cell('cifar100', *p), m, s) for p in PAIRS['cifar100'] for m in ('kd', 'sd_kd') for s in (0, 1)]
     groups = plan(todo, has_result(three('kd', (70., 71.))))
     assert sum(map(len, groups)) == len(todo) - 2
-    assert groups[0][0].teacher == 'resnet56' and groups[0][0].seed == 0 and groups[1][0].seed == 1
+    assert groups[0][0].teacher == 'vgg13' and groups[0][0].student == 'MobileNetV2' and groups[0][0].seed == 0 and groups[1][0].seed == 1
     teachers = [k for k, _ in itertools.groupby(g[0].teacher for g in groups)]
     assert len(teachers) == len(set(teachers)) == 5
 
