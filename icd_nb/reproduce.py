@@ -412,7 +412,8 @@ def summary_rows(results, base:str='kd')->list: # a dict a method
 
 def summary_row(group, base)->dict:
     "One line of the table: our mean and spread, the paired difference, the published figure and the gap"
-    done, o = [r for r in group if 'top1_last' in r], group[0]['settings']
+    done, o, seeds = [r for r in group if 'top1_last' in r], group[0]['settings'], [r['seed'] for r in group]
+    if len(set(seeds)) < len(seeds): raise ValueError(f"{o['method']}: one seed stands twice in {seeds}, and one training is no two")
     row = dict(method=o['method'], n=len(done), failed=len(group)-len(done))
     row['seconds'] = mean(r['seconds'] for r in done) if done else None
     for k in ('top1_last', 'top1_best', 'top5_last'):
