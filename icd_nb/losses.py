@@ -342,7 +342,7 @@ def _plain(v): # an argument as JSON can hold it
 def settings(self:Term)->dict:
     "The term's class and its arguments"
     names = [p.name for p in inspect.signature(type(self)).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    return dict(term=type(self).__name__, **{o: _plain(getattr(self, o)) for o in names})
+    return dict(kind=type(self).__name__, **{o: _plain(getattr(self, o)) for o in names})
 
 @patch
 def settings(self:Objective)->dict:

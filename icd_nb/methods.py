@@ -123,8 +123,8 @@ REVIEWKD_WEIGHT = dict(ShuffleV2=8., resnet20=.6, resnet32=1.) # by student
 LS = {('vgg13', 'vgg8'): dict(T=3.), ('resnet32x4', 'wrn_16_2'): dict(T=3.), ('resnet32x4', 'wrn_40_2'): dict(T=3.),
       ('wrn_40_2', 'MobileNetV2'): dict(T=3.), ('vgg13', 'MobileNetV2'): dict(T=3.),
       ('ResNet50', 'MobileNetV2'): dict(T=3., ls_weight=1.)} # from the names of the authors' logs
-WITHOUT_CLIP = dict(semckd='SemCKD', reviewkd='ReviewKD', mgd='MGD', wcord='WCoRD', dist='DIST', kd_ls='LS') | dict.fromkeys(
-    ('ce', 'fitnet', 'at', 'nst', 'sp', 'rkd', 'pkt', 'vid', 'crd'), 'RepDistiller')
+WITHOUT_CLIP = dict.fromkeys(('ce', 'fitnet', 'at', 'nst', 'sp', 'rkd', 'pkt', 'vid', 'crd'), 'RepDistiller') | dict(
+    semckd='SemCKD', reviewkd='ReviewKD', mgd='MGD', wcord='WCoRD', dist='DIST', kd_ls='LS')
 
 @dataclass(frozen=True)
 class Published:

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['PAPER_NAMES', 'PARAMETERS', 'DATASETS', 'paper_name', 'published_figures', 'published', 'Cell', 'new_model', 'Lab',
-           'is_part', 'versions', 'teacher_cell', 'for_humans', 'mean_std', 'pm', 'group_runs', 'paired_difference',
-           'summary_rows', 'summary_row', 'markdown_table', 'result_table', 'plot_results', 'plot_curves', 'speed_of',
-           'check_parameters', 'check_parameter', 'fill_parameters', 'cells_of', 'settings_of', 'used_line',
-           'write_report']
+           'is_part', 'versions', 'teacher_cell', 'near_chance', 'for_humans', 'mean_std', 'pm', 'group_runs',
+           'paired_difference', 'summary_rows', 'summary_row', 'markdown_table', 'seeds_run', 'result_table',
+           'plot_results', 'plot_curves', 'speed_of', 'check_parameters', 'check_parameter', 'fill_parameters',
+           'cells_of', 'settings_of', 'used_line', 'write_report']
 
 # %% ../nbs/11_reproduce.ipynb #be1b0b72
-import math, platform, re
+import hashlib, math, platform, re
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib import resources
@@ -28,7 +28,7 @@ from .data import load_data
 from .losses import METHODS, objective
 from .methods import Published, as_published, hyper_defaults, pair_scales # fills METHODS too
 from .models import MODELS, create_model, load_weights, model_fingerprint, shapes_of
-from .trainer import Recipe, Speed, Student, default_lr, fit_many, time_epoch
+from .trainer import Recipe, Speed, Student, default_lr, evaluate, fit_many, time_epoch
 
 # %% ../nbs/11_reproduce.ipynb #paper-name
 PAPER_NAMES = dict(resnet32x4='ResNet32x4', resnet8x4='ResNet8x4', wrn_40_2='WRN-40-2', wrn_40_1='WRN-40-1', wrn_16_2='WRN-16-2', vgg13='VGG13', vgg8='VGG8',
@@ -135,9 +135,12 @@ def _yes(v):
     if str(v).lower() not in ('true', 'false'): raise ValueError('true or false')
     return str(v).lower() == 'true'
 
-_FIELDS = dict(dataset=_name, teacher=_name, student=lambda v: check_choice(v, MODELS, 'model'), method=_method, seed=_whole(0, 2**63-1),
-              scales=parse_scales, gamma=_above(0, strict=False), epochs=_whole(1), bs=_whole(1), lr=_maybe(_above(0)),
-              n_train=_maybe(_whole(1)), n_test=_maybe(_whole(1)), hyper=_hyper, chained=_yes, clip=_maybe(_above(0, strict=False)))
+def _model(v): return check_choice(v, MODELS, 'model')
+
+_FIELDS = dict(dataset=_name, teacher=_name, student=_model, method=_method, seed=_whole(0, 2**63-1),
+               scales=parse_scales, gamma=_above(0, strict=False), epochs=_whole(1), bs=_whole(1), lr=_maybe(_above(0)),
+               n_train=_maybe(_whole(1)), n_test=_maybe(_whole(1)), hyper=_hyper, chained=_yes,
+               clip=_maybe(_above(0, strict=False)))
 
 # %% ../nbs/11_reproduce.ipynb #cell-settings
 @patch(as_prop=True)
@@ -202,13 +205,14 @@ class Lab:
     def teacher(self): return self._teacher
     @teacher.setter
     def teacher(self, model):
-        self._teacher, self.teacher_name = model, None
+        self._teacher, self.teacher_name, self.teacher_origin, self._about = model, None, {}, None
         self.teacher_id = None if model is None else model_fingerprint(model)
 
     def settings(self, cell:Cell)->dict:
         "All that decides a run: the cell's settings, the images, the precision, the teacher's weights, the code"
         self.check(cell)
-        o = dict(cell.settings, dataset=self.data.name, data=self.data_id, precision=self.speed.precision, code=NUMBERS_VERSION)
+        o = dict(cell.settings, dataset=self.data.name, data=self.data_id, precision=self.speed.precision,
+                 code=NUMBERS_VERSION)
         return o if cell.method == 'ce' else dict(o, teacher_weights=self.teacher_id)
 
     def run_folder(self, cell:Cell)->Path:
@@ -240,7 +244,8 @@ def check(self:Lab, cell:Cell):
     for part in ('train', 'test'):
         asked, have = getattr(cell, f'n_{part}'), len(getattr(self.data, f'{part}_y'))
         if asked not in (None, have): raise ValueError(
-            f"the cell's n_{part} is {asked}, but the lab's {name!r} has {have} {part} images: make the lab of data.subset(…), or leave n_{part} out")
+            f"the cell's n_{part} is {asked}, but the lab's {name!r} has {have} {part} images: "
+            f"make the lab of data.subset(…), or leave n_{part} out")
     if cell.method != 'ce' and self.teacher is not None: self.check_teacher(cell.teacher)
 
 @patch
@@ -248,12 +253,14 @@ def check_teacher(self:Lab, name):
     "Refuse a teacher's name that is not that of the lab's teacher"
     if self.teacher_name == name: return
     if self.teacher_name: raise ValueError(
-        f"the cell's teacher is {name!r}, the lab's is {self.teacher_name!r}: load it with lab.use_teacher(teacher_cell(cell)), "
-        f"or write Cell(teacher={self.teacher_name!r})")
-    fits = name in MODELS and _shapes(name, self.data.num_classes, self.data.augment.size) == shapes_of(self.teacher.state_dict())
-    if not fits: raise ValueError(
-        f"the cell's teacher is {name!r}, but the lab's teacher, a {type(self.teacher).__name__} given by hand, has no such weights: "
-        f"use Lab(…, teacher_name={name!r}) if that is its name, or load one with lab.use_teacher(teacher_cell(cell))")
+        f"the cell's teacher is {name!r}, the lab's is {self.teacher_name!r}: "
+        f"load it with lab.use_teacher(teacher_cell(cell)), or write Cell(teacher={self.teacher_name!r})")
+    have, data = shapes_of(self.teacher.state_dict()), self.data
+    if name in MODELS and _shapes(name, data.num_classes, data.augment.size) == have: return
+    raise ValueError(
+        f"the cell's teacher is {name!r}, but the lab's teacher, a {type(self.teacher).__name__} given by hand, "
+        f"has no such weights: use Lab(…, teacher_name={name!r}) if that is its name, "
+        "or load one with lab.use_teacher(teacher_cell(cell))")
 
 # %% ../nbs/11_reproduce.ipynb #student
 @patch
@@ -284,8 +291,10 @@ def run(self:Lab, cells, deadline=None # stop cleanly before this `time.monotoni
 @patch
 def write(self:Lab, cell:Cell, st:Student):
     "A finished run as one readable file"
-    write_json(self.run_folder(cell)/'result.json', dict(method=cell.method, seed=cell.seed, **st.result(), settings=self.settings(cell),
-                                                         versions=versions(self.device), speed=asdict(self.speed), history=st.history))
+    teacher = {} if cell.method == 'ce' else dict(teacher=self.about_teacher)
+    result = dict(method=cell.method, seed=cell.seed, **st.result(), settings=self.settings(cell), **teacher,
+                  versions=versions(self.device), speed=asdict(self.speed), history=st.history)
+    write_json(self.run_folder(cell)/'result.json', result)
 
 # %% ../nbs/11_reproduce.ipynb #versions
 def versions(device)->dict:
@@ -303,9 +312,10 @@ def teacher_cell(cell:Cell, epochs:int=None, lr:float=None)->Cell:
 def find_teacher(self:Lab, cell:Cell, checkpoint=None, shipped=True # may it come from `teachers/`?
                 )->Path: # None where it has to be trained
     "The weights of the teacher of a `teacher_cell`, if there are any"
-    if checkpoint: 
-        if not Path(checkpoint).exists(): raise ValueError(f"teacher_checkpoint {str(checkpoint)!r}: there is no such file")
-        return Path(checkpoint)
+    if checkpoint:
+        path = Path(checkpoint).expanduser()
+        if not path.is_file(): raise ValueError(f"teacher_checkpoint {str(checkpoint)!r}: there is no such file")
+        return path
     ours = project_root()/'teachers'/f'{self.data.name}-{cell.student}.safetensors'
     trained = self.teacher_lab.run_folder(cell)/'student.safetensors'
     return next((p for p in (ours,)*shipped + (trained,) if p.exists()), None)
@@ -323,8 +333,32 @@ def use_teacher(self:Lab, cell:Cell, checkpoint=None, shipped=True)->Path:
         if 'error' in result: raise FloatingPointError(result['error'])
     path = self.find_teacher(cell, checkpoint, shipped)
     self.teacher = load_weights(new_model(cell.student, self.data, 'teacher'), path)
-    self.teacher_name = cell.student
+    here = path.parent == self.teacher_lab.run_folder(cell)
+    self.teacher_name, self.teacher_origin = cell.student, _origin(path, cell, here)
     return path
+
+def _origin(path, cell, here)->dict: # where a teacher's weights are from
+    sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]
+    said = f'trained here, {cell.epochs} epochs' if here else f'{path.name}, sha256 {sha256}'
+    return dict(origin=said, file=path.name, sha256=sha256)
+
+@patch(as_prop=True)
+def about_teacher(self:Lab)->dict: # None without a teacher
+    "Which teacher it is: its name, the fingerprint of its weights, its file, and how often it is right"
+    if self.teacher is None: return None
+    if self._about is None:
+        right = evaluate(self.teacher, self.data, self.device)
+        self._about = dict(name=self.teacher_name, weights=self.teacher_id, **self.teacher_origin,
+                           **right, chance=100/self.data.num_classes)
+    return self._about
+
+def near_chance(top1:float, # in percent
+                chance:float # what guessing gives, in percent
+               )->str: # '' where all is well
+    "A remark on a teacher that is less than 5 points better than guessing"
+    if top1 >= chance + 5: return ''
+    return (f"THE TEACHER KNOWS NEXT TO NOTHING: its top-1 is {top1:.2f} %, and guessing gives {chance:.2f} %. "
+            "Are these the right weights, for these classes in this order?")
 
 # %% ../nbs/11_reproduce.ipynb #seconds
 @patch
@@ -372,19 +406,22 @@ def paired_difference(results, base)->tuple: # mean, half width of the 95 % inte
 # %% ../nbs/11_reproduce.ipynb #summary-rows
 def summary_rows(results, base:str='kd')->list: # a dict a method
     "One line a cell, as numbers"
-    groups = [g for g in group_runs(results) if any('top1_last' in o for o in g)]
+    groups = group_runs(results)
     against = next((g for g in groups if g[0]['method'] == base), [])
     return [summary_row(g, against) for g in groups]
 
 def summary_row(group, base)->dict:
     "One line of the table: our mean and spread, the paired difference, the published figure and the gap"
-    done, o = [r for r in group if 'top1_last' in r], group[0]['settings']
-    row = dict(method=o['method'], n=len(done), failed=len(group)-len(done), seconds=mean(r['seconds'] for r in done))
-    for k in ('top1_last', 'top1_best', 'top5_last'): row[k], row[f'{k}_std'] = mean_std([r[k] for r in done])
+    done, o, seeds = [r for r in group if 'top1_last' in r], group[0]['settings'], [r['seed'] for r in group]
+    if len(set(seeds)) < len(seeds): raise ValueError(f"{o['method']}: one seed stands twice in {seeds}, and one training is no two")
+    row = dict(method=o['method'], n=len(done), failed=len(group)-len(done))
+    row['seconds'] = mean(r['seconds'] for r in done) if done else None
+    for k in ('top1_last', 'top1_best', 'top5_last'):
+        row[k], row[f'{k}_std'] = mean_std([r[k] for r in done]) if done else (None, None)
     row['difference'], row['difference_95'], _ = paired_difference(group, base) if group is not base else (None, None, 0)
     known = published(o['dataset'], o.get('teacher'), o['student'], o['method'], o.get('scales', (1,2,4)), o.get('gamma', 2.))
     row['published'] = known[0]['top1'] if known else None
-    row['gap'] = row['top1_last'] - row['published'] if known else None
+    row['gap'] = row['top1_last'] - row['published'] if known and done else None
     return row
 
 def markdown_table(header, rows)->str:
@@ -392,12 +429,19 @@ def markdown_table(header, rows)->str:
     line = lambda cells: '| ' + ' | '.join(map(str, cells)) + ' |'
     return '\n'.join([line(header), line('---' for _ in header), *map(line, rows)])
 
+def seeds_run(n, failed)->str:
+    "`3`, or `2, 1 failed`"
+    return str(n) + (f', {failed} failed' if failed else '')
+
 def result_table(results, base:str='kd')->str: # Markdown
     "The table of a pair"
     def num(m, s=None, sign=''): return '–' if m is None else f'{m:{sign}.2f}' + ('' if s is None else f' ± {s:.2f}')
-    return markdown_table(['method', 'seeds', 'top-1 last', 'top-1 best', f'against {base} (95 %)', 'published', 'gap', 's a run'],
-        [[o['method'], o['n'], num(o['top1_last'], o['top1_last_std']), num(o['top1_best'], o['top1_best_std']), num(o['difference'], o['difference_95'], '+'),
-          num(o['published']), num(o['gap'], sign='+'), f"{o['seconds']:.0f}"] for o in summary_rows(results, base)])
+    def line(o): return [
+        o['method'], seeds_run(o['n'], o['failed']), num(o['top1_last'], o['top1_last_std']),
+        num(o['top1_best'], o['top1_best_std']), num(o['difference'], o['difference_95'], '+'),
+        num(o['published']), num(o['gap'], sign='+'), f"{o['seconds']:.0f}" if o['n'] else '–']
+    header = ['method', 'seeds', 'top-1 last', 'top-1 best', f'against {base} (95 %)', 'published', 'gap', 's a run']
+    return markdown_table(header, map(line, summary_rows(results, base)))
 
 # %% ../nbs/11_reproduce.ipynb #plot-results
 def plot_results(results, ax=None, key='top1_last'):
@@ -445,13 +489,13 @@ def _seeds(v):
     try: return list(range(_whole(1, 1000)(v)))
     except ValueError: raise ValueError(f'not a number of seeds from 1 to 1000; {how}') from None
 
-def _model(v): return check_choice(v, MODELS, 'model')
 def _precision(v): return check_choice(v, ['auto', 'fp32', 'bf16'], 'precision')
 
 PARAMETERS = dict(dataset=str, data_dir=_maybe(str), teacher=_maybe(_model), student=_maybe(_model), methods=_methods,
                   scales=_maybe(parse_scales), gamma=_above(0, strict=False), dkd_beta=_maybe(_above(0)),
-                  warmup=_maybe(_above(0, strict=False)), clip=_maybe(_above(0, strict=False)), epochs=_maybe(_whole(1)),
-                  teacher_epochs=_maybe(_whole(1)), seeds=_seeds, device=lambda v: str(get_device(v)), out_dir=_maybe(str),
+                  warmup=_maybe(_above(0, strict=False)), clip=_maybe(_above(0, strict=False)),
+                  epochs=_maybe(_whole(1)), teacher_epochs=_maybe(_whole(1)), seeds=_seeds,
+                  device=lambda v: str(get_device(v)), out_dir=_maybe(str),
                   teacher_checkpoint=_maybe(str), bs=_whole(1), lr=_maybe(_above(0)), n_train=_maybe(_whole(1)),
                   n_test=_maybe(_whole(1)), precision=_precision, compile=_yes, graph=_yes)
 
@@ -483,20 +527,23 @@ def fill_parameters(p:dict)->dict:
     known = DATASETS.get(p['dataset'], dict(teacher='resnet32x4', student='resnet8x4', epochs=240))
     filled = {k: v if v is not None else known.get(k) for k, v in p.items()}
     pair = [filled[k] for k in ('dataset', 'teacher', 'student')]
-    return dict(filled, teacher_epochs=filled['teacher_epochs'] or filled['epochs'], scales=filled['scales'] or pair_scales(*pair))
+    scales = filled['scales'] or pair_scales(*pair)
+    return dict(filled, teacher_epochs=filled['teacher_epochs'] or filled['epochs'], scales=scales)
 
 def cells_of(p:dict)->list:
     "The cells that filled parameters ask for: every method with every seed"
-    pair, same = ('dataset', 'teacher', 'student'), ('scales', 'gamma', 'epochs', 'bs', 'lr', 'n_train', 'n_test', 'clip')
+    pair = 'dataset', 'teacher', 'student'
+    same = {k: p[k] for k in (*pair, 'scales', 'gamma', 'epochs', 'bs', 'lr', 'n_train', 'n_test', 'clip')}
     asked = {k: p[k] for k in ('dkd_beta', 'warmup') if p[k] is not None}
     for k in asked:
         if not any(k in hyper_defaults(m) for m in p['methods']):
-            raise ValueError(f"parameter {k} = {p[k]:g}: none of the methods has such a thing: {', '.join(p['methods'])}")
+            methods = ', '.join(p['methods'])
+            raise ValueError(f"parameter {k} = {p[k]:g}: none of the methods has such a thing: {methods}")
     hyper = {m: as_published(m, *(p[k] for k in pair)).hyper | asked for m in p['methods']}
-    return [Cell(method=m, seed=s, hyper=hyper[m], **{k: p[k] for k in (*pair, *same)}) for s in p['seeds'] for m in p['methods']]
+    return [Cell(method=m, seed=s, hyper=hyper[m], **same) for s in p['seeds'] for m in p['methods']]
 
 def settings_of(p:dict)->dict:
-    "Filled parameters with what was used: `used` says it for each method; what all have in common stands beside it, else None"
+    "Filled parameters with what was used: `used` says it for each method, the rest what all have in common, else None"
     used = {o.method: o.used for o in cells_of(p)}
     def common(k):
         values = {o[k] for o in used.values() if k in o}
@@ -505,8 +552,8 @@ def settings_of(p:dict)->dict:
 
 def used_line(method, used:dict, epochs)->str:
     "One line for people: `sd_dkd: as in SDD; β of DKD 8, warm-up 20 of 240 epochs, gradient clipped at 40, lr 0.05`"
-    said = dict(dkd_beta='β of DKD {:g}', warmup=f'warm-up {{:g}} of {epochs} epochs', ce_weight='weight of CE {:g}', kd_weight='of KD {:g}',
-                clip='gradient clipped at {:g}' if used['clip'] else 'no clipping', lr='lr {:g}')
+    said = dict(dkd_beta='β of DKD {:g}', warmup=f'warm-up {{:g}} of {epochs} epochs', ce_weight='weight of CE {:g}',
+                kd_weight='of KD {:g}', clip='gradient clipped at {:g}' if used['clip'] else 'no clipping', lr='lr {:g}')
     return f"{method}: as in {used['follows']}; " + ', '.join(said[k].format(v) for k, v in used.items() if k in said)
 
 # %% ../nbs/11_reproduce.ipynb #write-report

@@ -1,14 +1,14 @@
 "The ledger and the table notebooks: their arithmetic, what is run and what is not, and the published figures"
-import itertools, json, re, resource, subprocess
+import hashlib, itertools, json, re, resource, subprocess
 from dataclasses import replace
 import pytest
 from conftest import BIN, ROOT
 from icd_nb import checkpoint, tables, trainer
 from icd_nb.core import NUMBERS_VERSION
 from icd_nb.data import PINNED, load_data
-from icd_nb.models import create_model, load_weights, model_fingerprint
+from icd_nb.models import create_model, load_weights, model_fingerprint, save_weights
 from icd_nb.reproduce import Cell, Lab, paper_name, published_figures
-from icd_nb.tables import (FEATURE_METHODS, LOGIT_METHODS, PAIRS, Ledger, comparisons, fill, has_result, is_full, label, overview, pair_table, plan, same_pair,
+from icd_nb.tables import (FEATURE_METHODS, LOGIT_METHODS, PAIRS, Ledger, comparisons, fill, has_result, is_full, label, overview, pair_methods, pair_table, plan, same_pair,
                            split_contexts, stale, stale_note, table_cell, table_row, verdict)
 
 KD = table_cell('cifar100', 'resnet32x4', 'ShuffleV1')
@@ -38,7 +38,7 @@ def test_pairs_are_of_the_same_seed():
 def test_what_was_not_run_says_so():
     text = pair_table(KD, three('kd', (74., 75.)))
     assert text.count("| – | not run | not run |") == len(LOGIT_METHODS) + len(FEATURE_METHODS) - 1
-    assert 'Teacher ResNet32x4: not run, published 79.42' in text
+    assert 'Teacher ResNet32x4: weights t0, accuracy unknown, published 79.42' in text and 'Teacher ResNet32x4: not run, published 79.42' in pair_table(KD, [])
     assert overview([KD], []).count('not run') == len(LOGIT_METHODS)
     assert verdict([KD], three('icd_kd', (1., 2.))) == 'No comparison has two seeds yet: nothing can be said.'
 
@@ -105,8 +105,9 @@ def columns(text): return [[c.strip() for c in line.strip('| ').split(' | ')] fo
 def test_published_figures_are_those_of_the_file(dataset, teacher, student):
     where = dict(dataset=paper_name(dataset), teacher=paper_name(teacher), student=paper_name(student))
     known = [o for o in published_figures() if all(o.get(k) == v for k, v in where.items())]
-    rows = columns(pair_table(table_cell(dataset, teacher, student), []))
-    assert [r[0] for r in rows] == LOGIT_METHODS + FEATURE_METHODS
+    pair = table_cell(dataset, teacher, student)
+    rows = columns(pair_table(pair, []))
+    assert [r[0] for r in rows] == pair_methods(pair, []) and pair_methods(pair, [])[:22] == LOGIT_METHODS + FEATURE_METHODS
     for method, *_, figure, gap, differs, source in rows:
         mine = {f"{o['top1']:.2f}" for o in known if o['method'] == paper_name(method) and 'top1' in o}
         if method == 'ce': mine = {f"{o['student_top1']:.2f}" for o in published_figures() if o['dataset'] == where['dataset'] and o.get('student') == where['student'] and 'student_top1' in o}
@@ -116,7 +117,9 @@ def test_published_figures_are_those_of_the_file(dataset, teacher, student):
 
 def test_figures_that_everybody_knows():
     "From the papers' tables, typed here by hand"
-    for cell, row in ((table_cell('cifar100', 'resnet32x4', 'ShuffleV1'), dict(ce=70.50, kd=74.07, dkd=76.45, sd_kd=76.30, sd_dkd=77.30, icd_kd=76.56, icd_dkd=76.76, crd=75.11, reviewkd=77.45)),
+    for cell, row in ((table_cell('cifar100', 'resnet56', 'resnet20'),
+                       dict(ce=69.06, kd=70.66, fitnet=69.21, at=70.55, sp=69.67, vid=70.38, rkd=69.61, pkt=70.34, crd=71.16, dkd=71.97, nst=69.60, kd_ls=71.43)),
+                      (table_cell('cifar100', 'resnet32x4', 'ShuffleV1'), dict(ce=70.50, kd=74.07, dkd=76.45, sd_kd=76.30, sd_dkd=77.30, icd_kd=76.56, icd_dkd=76.76, crd=75.11, reviewkd=77.45)),
                       (table_cell('cub200', 'resnet32x4', 'MobileNetV2'), dict(ce=40.23, kd=56.09, sd_kd=60.51, icd_kd=61.17, sd_nkd=62.69))):
         shown = {r[0]: r[6].split(' ')[0] for r in columns(pair_table(cell, []))}
         assert {k: shown[k] for k in row} == {k: f'{v:.2f}' for k, v in row.items()}
@@ -238,7 +241,7 @@ def test_plan_is_cheapest_first_and_knows_the_ledger():
     assert sum(map(len, groups)) == len(todo) - 2
     assert groups[0][0].teacher == 'vgg13' and groups[0][0].student == 'MobileNetV2' and groups[0][0].seed == 0 and groups[1][0].seed == 1
     teachers = [k for k, _ in itertools.groupby(g[0].teacher for g in groups)]
-    assert len(teachers) == len(set(teachers)) == 4
+    assert len(teachers) == len(set(teachers)) == 5
 
 # the notebooks
 
@@ -257,6 +260,25 @@ def test_a_table_notebook_only_reads_and_is_quick(nb, homes, tmp_path):
     assert spent.ru_utime + spent.ru_stime - began.ru_utime - began.ru_stime < 20 # of the processor, whatever else it does
     text = shown(tmp_path/'out.ipynb')
     assert 'not run' in text and f'papermill nbs/{nb}.ipynb out.ipynb -p run true' in text and not (tmp_path/'empty').exists()
+
+def test_a_checkpoint_that_was_asked_for(lab, tmp_path, capsys):
+    "Found under the data set's own name, named in the results with its hash and accuracy, remarked on if it knows nothing; missing, it stops everything"
+    own = tmp_path/'teachers of mine'
+    save_weights(create_model('resnet8', 20, seed=0), own/'minibirds-resnet8.safetensors')
+    sha256 = hashlib.sha256((own/'minibirds-resnet8.safetensors').read_bytes()).hexdigest()[:8]
+    book = Ledger(tmp_path/'results')
+    assert fill(book, cells(methods=('kd',), seeds=1), lab, 10, checkpoints=own)
+    said = capsys.readouterr().out
+    assert f'minibirds-resnet8.safetensors, sha256 {sha256}' in said and 'THE TEACHER KNOWS NEXT TO NOTHING' in said
+    student, teacher = sorted(book, key=lambda o: o['method'])
+    assert student['teacher']['sha256'] == teacher['sha256'] == sha256 and student['teacher']['top1'] == teacher['top1_last']
+    text = pair_table(cells()[0], [student, teacher], ['kd'])
+    assert f"{teacher['top1_last']:.2f} (minibirds-resnet8.safetensors, sha256 {sha256})" in text and 'NEXT TO NOTHING' in text
+    other = replace(cells(methods=('kd',), seeds=1)[0], teacher='resnet14')
+    before = len(book)
+    with pytest.raises(ValueError, match='has no weights of the teacher resnet14: name the file one of minibirds-160.80-seed0-resnet14.safetensors'):
+        fill(book, [*cells(methods=('sd_kd',), seeds=1), other], lab, 10, checkpoints=own)
+    assert len(book) == before
 
 TRIAL = dict(run='true', minutes=5, dataset='minibirds', pairs='resnet8:resnet8', seeds=2, epochs=1, n_train=160, n_test=80, device='cpu', precision='fp32')
 
