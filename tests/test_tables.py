@@ -272,7 +272,7 @@ def test_a_checkpoint_that_was_asked_for(lab, tmp_path, capsys):
     assert f'minibirds-resnet8.safetensors, sha256 {sha256}' in said and 'THE TEACHER KNOWS NEXT TO NOTHING' in said
     student, teacher = sorted(book, key=lambda o: o['method'])
     assert student['teacher']['sha256'] == teacher['sha256'] == sha256 and student['teacher']['top1'] == teacher['top1_last']
-    text = pair_table(cells()[0], [student, teacher], ['kd'])
+    text = pair_table(tables.pair_of(student['settings']), [student, teacher], ['kd'])
     assert f"{teacher['top1_last']:.2f} (minibirds-resnet8.safetensors, sha256 {sha256})" in text and 'NEXT TO NOTHING' in text
     other = replace(cells(methods=('kd',), seeds=1)[0], teacher='resnet14')
     before = len(book)
