@@ -9,9 +9,12 @@ __all__ = ['gram_matrix', 'structure', 'scale_weights', 'structures', 'structure
 import math
 import torch
 from .core import check_choice, parse_scales
+from .decoupling import MASKED
 
 # %% ../nbs/05_gram.ipynb #full
 def _full(z): return z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
+
+def _known(z): return _full(z).masked_fill(z < MASKED/2, 0.) # without the classes that the network does not know
 
 def _exact(z): return torch.autocast(z.device.type, enabled=False) # no products in half precision
 
@@ -24,7 +27,7 @@ def _cosines(z): # `[B,P,K]` → cosines, and what the products were multiplied 
 def gram_matrix(z:torch.Tensor # scores of cells `[B,P,K]`
                )->torch.Tensor: # `[B,P,P]`, 1 on the diagonal
     "Cosines between the score vectors of all pairs of cells (iCD, arXiv 2509.12553)"
-    with _exact(z): return _cosines(_full(z))[0]
+    with _exact(z): return _cosines(_known(z))[0]
 
 # %% ../nbs/05_gram.ipynb #structure
 def structure(z:torch.Tensor, # scores of the cells of one scale `[B,P,K]`
@@ -55,6 +58,7 @@ def structures(z:torch.Tensor, # scores of the cells of all scales `[B,P,K]`, sc
 # %% ../nbs/05_gram.ipynb #kl-and-gradient
 def _kl_and_gradient(z, log_t, weight, T): # scores `[B,P,K]` of one scale, the teacher's structure; the sum over the batch, and the gradient
     if z.shape[1] == 1: return z.new_zeros(()), torch.zeros_like(z)
+    z = _known(z)
     C, R = _cosines(z)
     log_s, p_t = (C/T).log_softmax(-1), log_t.exp()
     D = log_s.exp() - p_t

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 from .core import check_choice, parse_scales
-from .decoupling import Scores, complementary
+from .decoupling import MASKED, Scores, complementary
 from .gram import scale_weights, structure_loss, structures
 from .pooling import cell_slices
 
@@ -85,8 +85,9 @@ class KD(CellLoss):
 def _pair(s, t, ndim): # tensors as `Scores`: the teacher without gradient, the first cell as the whole image
     if s.shape != t.shape or s.ndim != ndim:
         raise ValueError(f"student scores {list(s.shape)}, teacher scores {list(t.shape)}: both must be {'[B,K]' if ndim == 2 else '[B,K,P]'}, and alike")
-    if ndim == 2: return Scores(s), Scores(t.detach())
-    s, t = (o.transpose(1, 2).contiguous().transpose(1, 2) for o in (s, t.detach())) # the scores of a cell side by side in memory
+    s, t = s.clamp(min=MASKED), t.detach().clamp(min=MASKED) # a score of −∞ is a class of probability 0
+    if ndim == 2: return Scores(s), Scores(t)
+    s, t = (o.transpose(1, 2).contiguous().transpose(1, 2) for o in (s, t)) # the scores of a cell side by side in memory
     return Scores(s[...,0], s), Scores(t[...,0], t)
 
 def kd_loss(s:Tensor, # student logits `[B,K]`
@@ -260,12 +261,13 @@ class Objective(_Summand, nn.Module):
     "A sum of weighted terms, each under a name of its own"
     def __init__(self, *terms): # terms, pairs `(weight, term)`, or objectives
         super().__init__()
-        self.weights, self.terms = {}, nn.ModuleDict()
+        self.weights, self.terms, self.scales = {}, nn.ModuleDict(), None # scales: those that it was made for
         for o in terms: self._add(o)
 
     def _add(self, o):
         if isinstance(o, Objective):
             for _, w, term in o.items(): self._add((w, term))
+            self.scales = o.scales or self.scales
             return
         w, term = o if isinstance(o, tuple) else (1., o)
         if not isinstance(term, Term): raise ValueError(f"an objective is made of terms, such as CE() or KD(), not {term!r}")
@@ -330,6 +332,23 @@ def check(self:Objective, s:Scores, t:Scores):
     if self.needs_local and (s.local is None or t.local is None): raise ValueError(f"{self} compares cells: score both networks with Scorer(model, scales=…)")
     if self.needs_local and s.scales != t.scales: raise ValueError(f"the student's cells have scales {s.scales}, the teacher's {t.scales}")
 
+# %% ../nbs/06_losses.ipynb #term-settings
+def _plain(v): # an argument as JSON can hold it
+    if isinstance(v, Term): return v.settings()
+    if isinstance(v, (list, tuple)): return [_plain(o) for o in v]
+    return v if v is None or isinstance(v, (bool, int, float, str)) else type(v).__name__
+
+@patch
+def settings(self:Term)->dict:
+    "The term's class and its arguments"
+    names = [p.name for p in inspect.signature(type(self)).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return dict(kind=type(self).__name__, **{o: _plain(getattr(self, o)) for o in names})
+
+@patch
+def settings(self:Objective)->dict:
+    "The settings of each term, its weight with them"
+    return {name: dict(weight=w, **term.settings()) for name, w, term in self.items()}
+
 # %% ../nbs/06_losses.ipynb #method
 METHODS = {}
 
@@ -390,12 +409,15 @@ for _base in ('kd', 'dkd', 'nkd'): METHODS[f'icd_{_base}'] = _icd(f'sd_{_base}')
 
 # %% ../nbs/06_losses.ipynb #objective-2
 def objective(method:str, # a name in `METHODS`, or a sum such as `icd_kd+at`
-              scales=(1,2,4), # of the cells
+              scales=None, # of the cells, for the student that is trained with it; default: `(1,2,4)`
               gamma:float=2., # weight of the structural term
               **hyper # `T`, `beta` (of complementary cells), `alpha`, `dkd_beta`, `warmup` (epochs), …: see the rows above
              )->Objective:
     "The objective of a published method"
     known = {p.name for f in METHODS.values() for p in inspect.signature(f).parameters.values() if p.default is not p.empty}
     for name in hyper: check_choice(name, sorted(known), 'hyper-parameter')
-    first, *others = [METHODS[check_choice(o.strip(), METHODS, 'method')](parse_scales(scales), gamma, **hyper) for o in method.split('+')]
-    return Objective(first, *((w, term) for o in others for _, w, term in Objective(o).items() if not term.beside))
+    own = None if scales is None else parse_scales(scales)
+    first, *others = [METHODS[check_choice(o.strip(), METHODS, 'method')](own or (1,2,4), gamma, **hyper) for o in method.split('+')]
+    made = Objective(first, *((w, term) for o in others for _, w, term in Objective(o).items() if not term.beside))
+    made.scales = own
+    return made

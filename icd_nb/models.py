@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['FAMILIES', 'MODELS', 'HARMLESS', 'check_whole', 'create_model', 'cost', 'model_table', 'numpy_number', 'open_pickle',
-           'unwrap', 'read_weights', 'counts_steps', 'shapes_of', 'looks_like', 'load_weights', 'save_weights']
+           'unwrap', 'read_weights', 'counts_steps', 'shapes_of', 'looks_like', 'load_weights', 'save_weights',
+           'architecture', 'model_fingerprint']
 
 # %% ../nbs/02_models.ipynb #2fa53e74
-import argparse, os, re
+import argparse, re
 from pathlib import Path
 import numpy as np
 import torch, torch.nn as nn
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from .core import check_choice
+from .core import atomic_write, check_choice, fingerprint, short_hash
 from .zoo import resnet, wrn, vgg, resnet_imagenet, mobilenetv2, shufflenet
 
 # %% ../nbs/02_models.ipynb #b822a0b9
@@ -137,15 +138,30 @@ def load_weights(model:nn.Module, path # `.safetensors`, `.pth`, `.pt`
     return model
 
 # %% ../nbs/02_models.ipynb #save-weights
+def _wrong(state, params)->list:
+    "The names of what means nothing: NaN anywhere, ±∞ among the parameters"
+    return [k for k, v in state.items() if v.isnan().any() or k in params and not v.isfinite().all()]
+
 def save_weights(model:nn.Module, path, half=False # store 16-bit floats
                 )->Path:
     "Write the model's weights to `path` (`.safetensors`), all of them or nothing"
     path = Path(path).expanduser()
     if path.suffix != '.safetensors': raise ValueError(f"{path}: weights are kept as safetensors; let the name end in .safetensors")
-    state = {k: (v.half() if half and v.is_floating_point() else v).detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    if bad := [k for k, v in state.items() if not v.isfinite().all()]: raise ValueError(f"{path}: not finite{' in 16 bits' if half else ''}: {', '.join(bad[:3])}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f'.{path.name}.{os.getpid()}')
-    save_file(state, tmp)
-    os.replace(tmp, path)
+    state = {k: (v.half() if half and v.is_floating_point() else v).detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
+    if bad := _wrong(state, {k for k, _ in model.named_parameters(remove_duplicate=False)}):
+        raise ValueError(f"{path}: not finite{' in 16 bits' if half else ''}: {', '.join(bad[:3])}")
+    with atomic_write(path) as tmp: save_file(state, tmp)
     return path
+
+# %% ../nbs/02_models.ipynb #model-fingerprint
+def architecture(model:nn.Module)->dict: # layer's name → its kind and settings
+    "The layers of a network"
+    def settings(m): return {k: v for k, v in sorted(vars(m).items()) if k[0] != '_' and k != 'training' and _plain(v)}
+    return {name: [type(m).__name__, {k: list(v) if isinstance(v, tuple) else v for k, v in settings(m).items()}] for name, m in model.named_modules()}
+
+def _plain(v): return isinstance(v, (bool, int, float, str)) or isinstance(v, tuple) and all(map(_plain, v))
+
+def model_fingerprint(model:nn.Module)->str: # 8 hexadecimal digits
+    "The identity of a network: its weights and its architecture"
+    state = {k: v for k, v in model.state_dict().items() if not counts_steps(k)}
+    return short_hash([architecture(model), list(state), fingerprint(*(v.float() for v in state.values()))])

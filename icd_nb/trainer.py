@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['USUAL', 'Recipe', 'default_lr', 'hits', 'like', 'evaluate', 'has_bf16', 'Speed', 'FullConv2d', 'keep_depthwise',
-           'Student', 'seed_torch', 'scores', 'loss_and_gradients', 'tensors_of', 'put', 'part_of', 'weights_of_cells',
-           'Teacher', 'fit_many', 'prepare_all', 'compile_all', 'run_epochs', 'run_epoch', 'step_all', 'fit',
-           'time_epoch', 'plot_history']
+           'Student', 'seed_torch', 'scores', 'check_map', 'check_memory', 'loss_and_gradients', 'tensors_of', 'put',
+           'part_of', 'weights_of_cells', 'Teacher', 'fit_many', 'prepare_all', 'compile_all', 'run_epochs',
+           'run_epoch', 'step_all', 'fit', 'time_epoch', 'plot_history']
 
 # %% ../nbs/09_trainer.ipynb #94188642
-import json, os, time
+import copy, json, math, time, warnings
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 import matplotlib.pyplot as plt
@@ -19,31 +19,43 @@ import torch
 from fastcore.basics import patch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
-from .core import check_choice, get_device, parse_scales, progress, seed_of
+from .checkpoint import Keeper, all_tensors, claim, not_finite, read_state, write_state
+from .core import (NUMBERS_VERSION, atomic_write, check_choice, free_bytes, get_device, parse_scales, progress,
+                         seed_of, short_hash)
 from .data import steps_per_epoch, test_batches, train_batches
-from .decoupling import Scorer, Scores, main_logits
+from .decoupling import Scorer, Scores, main_logits, still
 from .features import record
+from .fold import folded
 from .graph import Graphs, side_by_side, undone
-from .losses import CE, Objective
-from .models import save_weights
-from .pooling import cell_slices
+from .losses import CE, Objective, Term
+from .models import architecture, model_fingerprint, save_weights, shapes_of
+from .pooling import cell_slices, n_cells
 
 # %% ../nbs/09_trainer.ipynb #recipe
 @dataclass(frozen=True)
 class Recipe:
     "How a network is trained; the defaults are those of the CIFAR-100 tables"
     epochs:int = 240
-    bs:int = 64 # images a step
+    bs:int = 64 # images per step
     lr:float = 0.05 # 0.01 for MobileNetV2 and ShuffleNet students: see `default_lr`
     momentum:float = 0.9
     weight_decay:float = 5e-4
     drops:tuple = (5/8, 6/8, 7/8) # after these parts of all epochs the learning rate falls …
     decay:float = 0.1 # … by this factor
-    clip:float = 40. # largest norm of the gradient
+    clip:float = 40. # largest norm of the gradient; None: it is not bounded
 
     def __post_init__(self):
-        for name in ('epochs', 'bs', 'lr', 'clip'):
-            if not getattr(self, name) > 0: raise ValueError(f"recipe: {name} is {getattr(self, name)}; it must be above 0")
+        for name in ('epochs', 'bs'): self._check(name, 'a whole number from 1 on', lambda v: v == int(v) and v >= 1)
+        for name in ('lr', 'decay'): self._check(name, 'a number above 0', lambda v: v > 0)
+        for name in ('momentum', 'weight_decay'): self._check(name, 'a number from 0 on, below 1', lambda v: 0 <= v < 1)
+        if self.clip is not None: self._check('clip', 'a number above 0, or None', lambda v: v > 0)
+        if not all(isinstance(o, (int, float)) and 0 <= o <= 1 for o in self.drops):
+            raise ValueError(f"recipe: drops is {self.drops!r}; it must hold parts of the training, between 0 and 1")
+
+    def _check(self, name, what, right):
+        v = getattr(self, name)
+        number = isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
+        if not number or not right(v): raise ValueError(f"recipe: {name} is {v!r}; it must be {what}")
 
     def lr_at(self, epoch:int # from 1 to `epochs`
              )->float:
@@ -65,23 +77,26 @@ def hits(logits:torch.Tensor, # `[B,K]`
 
 def like(x, model):
     "Images in the precision in which the network is stored"
-    return x.to(next(model.parameters()).dtype)
+    return x.to(next(model.parameters(), x).dtype)
+
+def _counts(z, y): # right at once, right in five guesses, cross entropy, images without a meaningful score
+    senseless = (~(z < math.inf)).any(1).sum()
+    return torch.stack([hits(z, y), hits(z, y, 5), nn.functional.cross_entropy(z, y, reduction='sum'), senseless]).double()
 
 @torch.no_grad()
 def evaluate(model:nn.Module, data, # an `ImageData`
-             device='auto', bs:int=None # images at a time; None: 250 of 32×32 on a CPU, 2000 on a GPU
+             device='auto', bs:int=None # images at a time; None: 250 of 32×32 on a CPU, 500 on a GPU
             )->dict: # `top1`, `top5` in percent, `loss`
     "Accuracy and cross entropy over the test images, in single precision"
     device = get_device(device)
-    was, bs = model.training, bs or max(16, (250 if device.type == 'cpu' else 2000)*32**2//data.augment.size**2)
-    model.eval().to(device)
-    total = torch.zeros(3, device=device, dtype=torch.float64)
-    for b in test_batches(data, bs, device=device, reuse=True):
-        z = main_logits(model(like(b.x, model)))
-        total += torch.stack([hits(z, b.y), hits(z, b.y, 5), nn.functional.cross_entropy(z, b.y, reduction='sum')]).double()
-    model.train(was)
-    top1, top5, loss = (total/len(data.test_y)).tolist()
-    return dict(top1=100*top1, top5=100*top5, loss=loss)
+    bs = bs or max(16, (250 if device.type == 'cpu' else 500)*32**2//data.augment.size**2)
+    total, n = torch.zeros(4, device=device, dtype=torch.float64), len(data.test_y)
+    with still(model.to(device)):
+        for b in test_batches(data, bs, device=device, reuse=True): total += _counts(main_logits(model(like(b.x, model))), b.y)
+    top1, top5, loss, senseless = total.tolist()
+    if senseless: raise FloatingPointError(f"the scores of {senseless:.0f} of {n} test images are NaN or +∞, so that the network has no accuracy: "
+                                           "look at its weights and running statistics")
+    return dict(top1=100*top1/n, top5=100*top5/n, loss=loss/n)
 
 # %% ../nbs/09_trainer.ipynb #has-bf16
 def has_bf16(device:torch.device)->bool:
@@ -95,13 +110,14 @@ class Speed:
     precision:str = 'auto' # `fp32`, `bf16`, `fp64`, or `auto`: bf16 where the hardware has it
     channels_last:bool = True # the memory layout that convolutions like best
     fused:bool = True # the optimizer as one kernel
+    fold:bool = True # the teacher's batch norms as parts of its convolutions
     compile:bool = False # networks and losses through `torch.compile`; or the name of one of its backends
     graph:bool = False # on CUDA: the step as one CUDA graph. Written without a GPU at hand and not run on one yet
 
     @classmethod
     def plain(cls, precision='fp32'): 
         "The reference path"
-        return cls(precision, channels_last=False, fused=False)
+        return cls(precision, channels_last=False, fused=False, fold=False)
 
     def on(self, device:torch.device)->'Speed':
         "With `auto` decided for this device"
@@ -128,6 +144,7 @@ class Speed:
 # %% ../nbs/09_trainer.ipynb #fullconv2d
 class FullConv2d(nn.Conv2d):
     "A convolution that stays in single precision under autocast"
+    def _get_name(self): return 'Conv2d' # the same layer, computed in another way
     def forward(self, x):
         with torch.autocast(x.device.type, enabled=False): return super().forward(x.float())
 
@@ -137,23 +154,40 @@ def keep_depthwise(model:nn.Module):
         if type(m) is nn.Conv2d and m.groups == m.in_channels > 1: m.__class__ = FullConv2d
 
 # %% ../nbs/09_trainer.ipynb #student
+def _as_objective(o)->Objective:
+    "An objective of the student's own"
+    if o is None: return Objective(CE())
+    if isinstance(o, Term): return Objective(copy.deepcopy(o))
+    if isinstance(o, Objective): return copy.deepcopy(o)
+    hint = f": write objective={o!r} as objective('{o}') of icd_nb.losses" if isinstance(o, str) else ''
+    raise ValueError(f"a student's objective is a sum of terms such as objective('icd_kd') or CE() + KD(), not {o!r}{hint}")
+
 class Student:
     "A network in training: its objective, its history, and the folder that it can be resumed from"
     def __init__(self, model:nn.Module,
                  objective:Objective=None, # cross entropy alone where there is none
-                 scales=(1,2,4), # of the cells that the objective sees
+                 scales=None, # of the cells that the objective sees; default: the objective's, else `(1,2,4)`
                  recipe:Recipe=Recipe(),
                  seed:int=0, # of what is drawn inside: adapters, dropout
                  name:str='student',
                  folder=None, # where it is kept; without one nothing is stored
                  chained:bool=True # as in `multiscale_pool`
                 ):
+        if not isinstance(model, nn.Module):
+            raise ValueError(f"a student's model is a network, such as create_model('resnet8', 20), not {model!r}")
         self.model, self.recipe, self.seed, self.name = model, recipe, seed, name
-        self.objective = Objective(CE()) if objective is None else objective
-        self.scales = parse_scales(scales) if self.objective.needs_local else ()
+        self.objective = _as_objective(objective)
+        self.scales = self._choose(scales) if self.objective.needs_local else ()
         self.cells = (self.scales, chained or not self.scales) # what it asks of a teacher
-        self.folder = Path(folder) if folder else None
+        self.folder = Path(folder).expanduser() if folder else None
+        self.frozen = [m for m in model.modules() if not m.training] if model.training else []
         self.epoch, self.history, self.error, self.compile_seconds = 0, [], None, 0.
+        self.rows, self.spent = [], 0. # of the epoch under way: a row of terms per step, and its seconds
+
+    def _choose(self, scales)->tuple:
+        own, asked = self.objective.scales, scales and parse_scales(scales)
+        if own and asked and own != asked: raise ValueError(f"{self.name}: its objective was made for the scales {own}, and it is given {asked}")
+        return asked or own or (1,2,4)
 
     @property
     def done(self)->bool: return self.error is not None or self.epoch >= self.recipe.epochs
@@ -173,8 +207,10 @@ def scores(model, scorer, x, layers, device, speed):
 def prepare(self:Student, batch, # one batch of training images, for the shapes
             labels, # of all training images
             teacher, # a `Teacher` or None
-            device, speed):
+            device, speed, about=None # what its training belongs to
+           ):
     "Move to the device, build what the terms need, make the optimizer, and go on from the checkpoint if there is one"
+    if self.folder: claim(self.folder, about)
     self.device, self.speed = device, speed
     speed.place(self.model, device)
     if speed.precision == 'bf16' and device.type == 'cpu': keep_depthwise(self.model)
@@ -185,6 +221,7 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     self.params = [*self.model.parameters(), *self.objective.parameters()]
     r = self.recipe
     self.opt = torch.optim.SGD(self.params, r.lr, r.momentum, weight_decay=r.weight_decay, fused=speed.fused)
+    self.infinite = {k for k, v in self.model.state_dict().items() if v.isinf().any()} # constants, such as the mask of an attention
     self.resume()
     if speed.compile or speed.graph: self.now = torch.zeros((), device=device, dtype=self.params[0].dtype)
     if speed.graph: self.opt.param_groups[0]['lr'] = torch.zeros((), device=device)
@@ -194,14 +231,28 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
 def build(self:Student, batch, labels, teacher):
     "Let the terms choose layers and build adapters from one observed batch; nothing of the network changes"
     self.objective.bind(self.model, teacher.model, like(batch.x[:2], self.model), labels)
-    was = self.model.training
-    self.model.eval()
-    s = scores(self.model, self.scorer, batch.x, self.objective.student_layers, self.device, self.speed)
-    self.model.train(was)
+    if self.scales: check_memory(self.name, self.scales, len(batch.y), self.device)
+    with still(self.model): s = scores(self.model, self.scorer, batch.x, self.objective.student_layers, self.device, self.speed)
     teacher.watch(self.objective.teacher_layers)
     said = teacher(batch)
     if self.cells not in said: raise ValueError(f"{self.name} asks for the scales {self.scales}{'' if self.cells[1] else ', pooled directly'}, and the cached teacher knows {[k for k, _ in said]}: cache it with these scales")
+    for who, o in ((self.name, self.scorer), ('the teacher', getattr(teacher, 'scorers', {}).get(self.cells))): check_map(who, o, self.scales)
     self.objective.build(s, said[self.cells])
+
+# %% ../nbs/09_trainer.ipynb #check-map
+def check_map(who, scorer, scales):
+    "Refuse cells of a map with a single place; warn where several cells of a scale see the same place"
+    if not scales or max(scales) == 1 or not getattr(scorer, 'heads', None): return
+    places, m = next(iter(scorer.heads.values())).rows.shape[1], max(scales)
+    if places == 1: raise ValueError(f"{who}: the last feature map is 1×1 for images of this size, so that all cells are the whole image: "
+                                     "take larger images, a network that shrinks them less, or scales [1]")
+    if places < m*m: warnings.warn(f"{who}: the last feature map has {places} places, so that the {m*m} cells of scale {m} repeat each other")
+
+def check_memory(who, scales, bs, device):
+    "Refuse scales whose Gram matrices would need more memory than there is"
+    need = 5*4*bs*sum(m**4 for m in scales) # cosines, softmax, gradient and what lies between, in single precision
+    if need > .8*free_bytes(device): raise ValueError(f"{who}: the scales {list(scales)} have {n_cells(scales)} cells; to compare them with each other takes about "
+                                                      f"{need/1e9:.0f} GB for {bs} images, and {free_bytes(device)/1e9:.0f} GB are free: take coarser scales or a smaller batch")
 
 # %% ../nbs/09_trainer.ipynb #step
 @patch
@@ -214,7 +265,7 @@ def step(self:Student, batch, t, # the teacher's scores of this batch, or None
     s.index = batch.index
     self.opt.zero_grad()
     total, parts = self.backward(s, t, batch.y)
-    clip_grad_norm_(self.params, self.recipe.clip)
+    if self.recipe.clip is not None: clip_grad_norm_(self.params, self.recipe.clip)
     self.opt.step()
     self.names = [*parts, 'total']
     right = hits(s.logits.detach(), batch.y)/len(batch.y)
@@ -262,53 +313,79 @@ def put(old, value):
 
 @patch
 def begin(self:Student, epoch):
-    "Start an epoch: training mode, learning rate, an empty log"
+    "Start an epoch, or go on with it: training mode, learning rate"
     self.model.train()
+    for m in self.frozen: m.training = False
     self.now = put(self.now, epoch)
     for g in self.opt.param_groups: g['lr'] = put(g['lr'], self.recipe.lr_at(epoch))
-    self.rows = []
 
 # %% ../nbs/09_trainer.ipynb #end
 @patch
-def end(self:Student, epoch, data, seconds):
-    "Finish an epoch: read the log, test the network, keep both"
-    rows = torch.stack(self.rows).cpu()
-    if not rows.isfinite().all(): return self.fail(rows, epoch)
+def end(self:Student, epoch, data, teacher=None):
+    "Finish an epoch: read the log, look whether all is well, test the network, keep the numbers"
+    rows, self.rows = torch.stack(self.rows).cpu(), []
+    if not rows.isfinite().all(): return self.fail(self.first_broken(rows, epoch), teacher)
+    if what := self.astray(): return self.fail(f"{what} was not finite at the end of epoch {epoch}", teacher)
+    try: test = evaluate(self.model, data, self.device)
+    except FloatingPointError as e: return self.fail(f"after epoch {epoch} {e}")
+    if not math.isfinite(test['loss']): return self.fail(f"after epoch {epoch} the cross entropy of the test images is {test['loss']}")
     means = rows.mean(0).tolist()
-    test = evaluate(self.model, data, self.device)
-    self.history.append(dict(epoch=epoch, lr=self.recipe.lr_at(epoch), seconds=seconds, terms=dict(zip(self.names, means)), train_top1=100*means[-1],
+    self.history.append(dict(epoch=epoch, lr=self.recipe.lr_at(epoch), seconds=self.spent, terms=dict(zip(self.names, means)), train_top1=100*means[-1],
                              **{f'test_{k}': v for k, v in test.items()}))
-    self.epoch = epoch
+    self.epoch, self.spent = epoch, 0.
 
 @patch
-def fail(self:Student, rows, epoch):
-    "Remember which term broke first, and where"
+def first_broken(self:Student, rows, epoch)->str:
+    "Which term broke first, and where"
     step, term = (~rows.isfinite()).nonzero()[0].tolist()
-    self.error = (f"{self.name}: the term {self.names[term]!r} was {rows[step, term].item()} in epoch {epoch}, step {step+1} of {len(rows)}. "
-                  "Lower the learning rate or the term's weight, or warm the term up (`Warmup`).")
+    return f"the term {self.names[term]!r} was {rows[step, term].item()} in epoch {epoch}, step {step+1} of {len(rows)}"
+
+@patch
+def astray(self:Student)->str:
+    "The name of a tensor that is not finite, or ''"
+    return not_finite({k: v for k, v in all_tensors(self.model, self.objective, self.opt).items() if k not in self.infinite})
+
+@patch
+def fail(self:Student, what, teacher=None):
+    "End this student's training and say why"
+    fault = getattr(teacher, 'fault', str)()
+    self.error = f"{self.name}: {what}. " + (fault or "Lower the learning rate or the term's weight, or warm the term up (`Warmup`).")
 
 # %% ../nbs/09_trainer.ipynb #save
 @patch
+def about(self:Student, data, teacher, seed, precision)->dict:
+    "What this training belongs to"
+    if not self.objective.needs_teacher: teacher = None
+    network = teacher if teacher is None or isinstance(teacher, nn.Module) else teacher.model
+    return dict(objective=self.objective.settings(), recipe=asdict(self.recipe), seed=self.seed, seed_of_batches=seed,
+                scales=list(self.scales), chained=self.cells[1], images=dict(name=data.name, fingerprint=data.fingerprint),
+                teacher=None if network is None else model_fingerprint(network), precision=precision, code=NUMBERS_VERSION,
+                network=f'{type(self.model).__name__} {short_hash([architecture(self.model), shapes_of(self.model.state_dict())])}')
+
+@patch
 def save(self:Student):
-    "Write the checkpoint and the metrics, a line an epoch"
+    "Write weights if it is done, metrics (a line per epoch), and then the checkpoint; nothing that is not finite"
     if not self.folder: return
-    self.folder.mkdir(parents=True, exist_ok=True)
-    state = dict(model=self.model.state_dict(), objective=self.objective.state_dict(), opt=self.opt.state_dict(), epoch=self.epoch, history=self.history)
-    tmp = self.folder/f'.checkpoint.{os.getpid()}'
-    torch.save(state, tmp)
-    os.replace(tmp, self.folder/'checkpoint.pt')
-    (self.folder/'metrics.jsonl').write_text(''.join(json.dumps(o) + '\n' for o in self.history))
+    if what := self.astray(): return self.fail(f"{what} was not finite in epoch {self.epoch+1}, step {len(self.rows)}")
+    self.write_products()
+    write_state(self.folder, dict(model=self.model.state_dict(), objective=self.objective.state_dict(), opt=self.opt.state_dict(), epoch=self.epoch,
+                                  history=self.history, rows=self.rows, names=getattr(self, 'names', []), spent=self.spent))
+
+@patch
+def write_products(self:Student):
+    "The files that others read"
     if self.done: save_weights(self.model, self.folder/'student.safetensors')
+    lines = ''.join(json.dumps(o, allow_nan=False) + '\n' for o in self.history)
+    with atomic_write(self.folder/'metrics.jsonl') as tmp: tmp.write_text(lines, encoding='utf-8')
 
 @patch
 def resume(self:Student):
     "Go on from the checkpoint, if there is one"
-    path = self.folder/'checkpoint.pt' if self.folder else None
-    if not path or not path.exists(): return
-    try: state = torch.load(path, map_location=self.device, weights_only=True)
-    except Exception as e: raise ValueError(f"{path} cannot be read ({type(e).__name__}); delete it to train {self.name} from the start") from e
+    state = read_state(self.folder, self.device) if self.folder else None
+    if state is None: return
     for k in ('model', 'objective', 'opt'): getattr(self, k).load_state_dict(state[k])
-    self.epoch, self.history = state['epoch'], state['history']
+    for k in ('epoch', 'history', 'rows', 'names', 'spent'): setattr(self, k, state[k])
+    if self.done: self.write_products() # in case it was stopped between the two
 
 # %% ../nbs/09_trainer.ipynb #result
 @patch
@@ -339,14 +416,18 @@ class Teacher:
     "A trained network that scores each batch once for all students"
     def __init__(self, model:nn.Module, wanted, # the `cells` of the students
                  device, speed):
-        self.model, self.device, self.speed, self.layers, self.scorers = model, device, speed, (), None
-        self.wanted = [*dict.fromkeys(wanted)]
-        speed.place(model, device).eval().requires_grad_(False)
+        self.device, self.speed, self.layers, self.scorers = device, speed, (), None
+        self.wanted, self.broken = [*dict.fromkeys(wanted)], torch.zeros((), dtype=torch.bool, device=device)
+        self.model = self.whole = speed.place(copy.deepcopy(model), device).eval().requires_grad_(False)
 
-    def watch(self, layers): self.layers = tuple(dict.fromkeys([*self.layers, *layers]))
+    def watch(self, layers):
+        "Show the outputs of these layers too"
+        new = tuple(dict.fromkeys([*self.layers, *layers]))
+        if new != self.layers: self.layers, self.scorers = new, None
 
     def choose(self, x):
         "A scorer for each pass that is needed"
+        if self.speed.fold: self.model = folded(self.whole, x[:2], self.layers)
         try: usual = weights_of_cells(self.model, x, *USUAL)
         except ValueError: usual = None
         def among(cells): return usual is not None and all(m in usual and torch.allclose(w, usual[m]) for m, w in weights_of_cells(self.model, x, *cells).items())
@@ -357,7 +438,12 @@ class Teacher:
     def __call__(self, batch)->dict: # cells → `Scores`
         if self.scorers is None: self.choose(like(batch.x, self.model))
         said = {k: scores(self.model, f, batch.x, self.layers, self.device, self.speed) for k, f in self.scorers.items()}
+        for s in said.values(): self.broken |= ~s.logits.isfinite().all()
         return {k: said[o] if k[0] in ((), o[0]) else part_of(said[o], k[0]) for k, o in self.source.items()}
+
+    def fault(self)->str:
+        "What is wrong with it, if anything"
+        return 'The cause is the teacher: some of its scores are NaN or +∞. Look at its weights.' if self.broken else ''
 
     def compile(self):
         "Let the scorers be compiled at their first call, if no layer in between is looked at"
@@ -372,21 +458,30 @@ def fit_many(students, # they train side by side, on the same batches
              deadline:float=None # stop cleanly before this `time.monotonic()`
             ):
     "Train all `students` to their last epoch; those with a checkpoint go on from it"
-    device = get_device(device)
+    bs, device = _batch_size(students), get_device(device)
     speed, data = speed.on(device), data.settle(device)
-    bs = students[0].recipe.bs
-    if any(st.recipe.bs != bs for st in students): raise ValueError("students that train side by side see the same batches: give them recipes with the same bs")
+    abouts = [st.about(data, teacher, seed, speed.precision) if st.folder else None for st in students]
     with torch.random.fork_rng(), speed.compiling():
         first = next(train_batches(data, bs, seed, 0, device=device))
-        teacher, step = prepare_all(students, data, teacher, first, device, speed)
-        run_epochs(students, data, teacher, bs, seed, device, step, deadline)
+        teacher, step = prepare_all(students, data, teacher, first, device, speed, abouts)
+        run_epochs(students, data, teacher, bs, seed, step, Keeper(deadline))
     return students
 
+def _batch_size(students)->int:
+    "The batch size that all have in common"
+    if not students: raise ValueError("there is no student to train")
+    sizes, folders = {st.recipe.bs for st in students}, [st.folder for st in students if st.folder]
+    if len(sizes) > 1: raise ValueError("students that train side by side see the same batches: give them recipes with the same bs")
+    if len(folders) > len({*folders}): raise ValueError(f"two students have the same folder ({', '.join(map(str, folders))}): give each its own")
+    return sizes.pop()
+
 # %% ../nbs/09_trainer.ipynb #prepare-all
-def prepare_all(students, data, teacher, batch, device, speed)->tuple: # teacher, and the function that makes a step
+def prepare_all(students, data, teacher, batch, device, speed, abouts=None)->tuple: # teacher, and the function that makes a step
     "Everything on the device and compiled"
     if isinstance(teacher, nn.Module): teacher = Teacher(teacher, [st.cells for st in students], device, speed)
-    for st in students: st.prepare(batch, data.train_y, teacher, device, speed)
+    elif teacher is not None: teacher.check(data)
+    for st, about in zip(students, abouts or [None]*len(students)): st.prepare(batch, data.train_y, teacher, device, speed, about)
+    if fault := getattr(teacher, 'fault', str)(): raise FloatingPointError(fault)
     if speed.compile: compile_all(students, teacher, batch)
     return teacher, Graphs(step_all) if speed.graph and device.type == 'cuda' else step_all
 
@@ -400,35 +495,36 @@ def compile_all(students, teacher, batch):
     for st in students: st.compile_seconds = time.monotonic()-began
 
 # %% ../nbs/09_trainer.ipynb #run-epochs
-def run_epochs(students, data, teacher, bs, seed, device, step, deadline):
-    "The epochs that are left, with one progress bar, and a checkpoint whenever writing it takes little beside the training"
+def run_epochs(students, data, teacher, bs, seed, step, keeper):
+    "The epochs that are left, with one progress bar"
     first, last = min(st.epoch for st in students)+1, max(st.recipe.epochs for st in students)
-    saved, cost = time.monotonic(), 0.
-    with progress(total=steps_per_epoch(data, bs)*(last-first+1), desc=students[0].name if len(students) == 1 else f'{len(students)} students') as bar:
+    total = steps_per_epoch(data, bs)*(last-first+1)
+    desc = students[0].name if len(students) == 1 else f'{len(students)} students'
+    with progress(total=total, desc=desc) as bar, keeper.watching():
         for epoch in range(first, last+1):
             now = [st for st in students if st.epoch == epoch-1 and not st.done]
-            began = time.monotonic()
-            run_epoch(now, epoch, data, teacher, bs, seed, device, step, bar)
-            ended = time.monotonic()
-            late = deadline is not None and 2*ended - began > deadline # the next epoch would end after it
-            if late or epoch == last or ended - saved > 50*cost or any(st.done for st in now):
-                for st in now:
-                    if not st.error: st.save()
-                saved = time.monotonic()
-                cost = saved - ended
+            run_epoch(now, epoch, data, teacher, bs, seed, step, keeper, bar)
+            if keeper.stop or keeper.due() or any(st.done for st in now): keeper.save(now)
             top1 = [st.history[-1]['test_top1'] for st in now if st.history]
             if top1: bar.set_postfix(epoch=epoch, top1=f'{max(top1):.1f}', refresh=False)
-            if late or all(st.done for st in students): break
+            if keeper.stop or all(st.done for st in students): break
 
 # %% ../nbs/09_trainer.ipynb #run-epoch
-def run_epoch(students, epoch, data, teacher, bs, seed, device, step, bar):
-    "One epoch of all students on the same batches, each scored once by the teacher"
-    began = time.monotonic()
+def run_epoch(students, epoch, data, teacher, bs, seed, step, keeper, bar):
+    "One epoch of all students on the same batches, each scored once by the teacher; it may be left in the middle"
     for st in students: st.begin(epoch)
-    for i, batch in enumerate(train_batches(data, bs, seed, epoch, device=device, reuse=True)):
-        for st, row in zip(students, step(students, batch, teacher, i)): st.rows.append(row)
+    began = time.monotonic()
+    for i, batch in enumerate(train_batches(data, bs, seed, epoch, device=students[0].device, reuse=True)):
         bar.update()
-    for st in students: st.end(epoch, data, (time.monotonic()-began)/len(students))
+        now = [st for st in students if len(st.rows) == i and not st.error]
+        if not now: continue
+        for st, row in zip(now, step(now, batch, teacher, i)): st.rows.append(row)
+        began, took = time.monotonic(), time.monotonic()-began
+        for st in now: st.spent += took/len(now)
+        if keeper.stop: return
+        if keeper.due(within=True): keeper.save(students)
+    for st in students:
+        if not st.error: st.end(epoch, data, teacher)
 
 def step_all(students, batch, teacher, i, streams=False # on CUDA: each student on a stream of its own
             )->list: # a row of terms for each student

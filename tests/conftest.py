@@ -1,16 +1,22 @@
 "What several tests need"
-import json, os, subprocess, sys
+import json, os, shutil, subprocess, sys, tempfile
 from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
+# Nothing that lies on a machine may make a test pass: data, runs and caches begin empty, for subprocesses too
+EMPTY = Path(tempfile.mkdtemp(prefix='icd_nb_tests_'))
+OWN = dict(ICD_NB_DATA='data', ICD_NB_RUNS='runs', XDG_CACHE_HOME='cache', TORCHINDUCTOR_CACHE_DIR='inductor', MPLCONFIGDIR='matplotlib')
+os.environ.update({k: str(EMPTY/v) for k, v in OWN.items()}, PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}")
+
+def pytest_sessionfinish(): shutil.rmtree(EMPTY, ignore_errors=True)
+
 @pytest.fixture(scope='session')
-def homes(tmp_path_factory):
-    "An environment whose data and runs are this test session's own"
-    d = tmp_path_factory.mktemp('homes')
-    return {k: v for k, v in os.environ.items() if k != 'IN_TEST'} | dict(ICD_NB_RUNS=str(d/'runs'), ICD_NB_DATA=str(d/'data'), PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}")
+def homes():
+    "The environment of a subprocess: this session's own data and runs, and notebooks that do not shrink themselves"
+    return {k: v for k, v in os.environ.items() if k != 'IN_TEST'}
 
 TINY = dict(n_train=192, n_test=96, epochs=1, seeds=1, device='cpu', teacher='resnet8', student='resnet8', methods='kd,icd_kd')
 

@@ -20,9 +20,27 @@ def test_other_scales(reproduce):
     assert done.returncode == 0, done.stderr[-3000:]
     assert report['settings']['scales'] == [4, 1]
 
+def test_the_settings_of_the_pair(reproduce, tmp_path):
+    "β, warm-up and clipping as published with method and pair, unless they are given; what was used stands in result.json"
+    done, report = reproduce(methods='kd,sd_dkd,icd_dkd,sp', epochs=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = report['settings']
+    assert {m: o.get('dkd_beta') for m, o in told['used'].items()} == dict(kd=None, sd_dkd=2., icd_dkd=2., sp=None)
+    assert {m: o['clip'] for m, o in told['used'].items()} == dict(kd=40., sd_dkd=40., icd_dkd=40., sp=0.)
+    assert (told['scales'], told['dkd_beta'], told['warmup'], told['clip'], told['lr']) == ([1, 2, 4], 2., 1, None, .05)
+    assert 'sd_dkd: as in iCD; β of DKD 2, warm-up 1 of 2 epochs, gradient clipped at 40, lr 0.05' in (tmp_path/'out.ipynb').read_text()
+    _, same = reproduce(methods='icd_dkd', epochs=2, dkd_beta=2, warmup=1, clip=40, lr=.05)
+    assert same['runs'][0] == next(o for o in report['runs'] if o['method'] == 'icd_dkd') # the same run, not another
+
+def test_settings_of_ones_own(reproduce):
+    done, report = reproduce(methods='dkd', dkd_beta=8, warmup=0, clip=0, lr=.01)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert report['settings']['used'] == dict(dkd=dict(follows='iCD', dkd_beta=8., warmup=0., clip=0., lr=.01))
+
 @pytest.mark.parametrize('wrong, says', [
     (dict(epohcs=3), "Did you mean 'epochs'?"), (dict(methods='icd_kb'), "Did you mean 'icd_kd'?"), (dict(scales='[1,1]'), 'a scale stands there twice'),
-    (dict(dataset='minibird'), "Did you mean 'minibirds'?"), (dict(teacher_checkpoint='nowhere.pt'), 'there is no such file')])
+    (dict(dataset='minibird'), "Did you mean 'minibirds'?"), (dict(teacher_checkpoint='nowhere.pt'), 'there is no such file'),
+    (dict(seeds='[0,0]'), 'the seed 0 stands there twice'), (dict(clip='none'), 'parameter clip'), (dict(dkd_beta=4), 'none of the methods has such a thing')])
 def test_bad_values_stop_the_run(reproduce, wrong, says):
     done, report = reproduce(**wrong)
     assert done.returncode != 0 and report is None

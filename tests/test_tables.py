@@ -1,19 +1,20 @@
 "The ledger and the table notebooks: their arithmetic, what is run and what is not, and the published figures"
-import itertools, json, re, resource, subprocess
+import hashlib, itertools, json, re, resource, subprocess
 from dataclasses import replace
 import pytest
 from conftest import BIN, ROOT
-from icd_nb import tables, trainer
-from icd_nb.data import load_data
-from icd_nb.models import create_model, load_weights
-from icd_nb.reproduce import Cell, Lab, data_fingerprint, model_fingerprint, paper_name, published_figures
-from icd_nb.tables import (FEATURE_METHODS, LOGIT_METHODS, PAIRS, Ledger, comparisons, fill, has_result, is_full, label, overview, pair_table, plan, same_pair,
-                           split_contexts, table_cell, table_row, verdict)
+from icd_nb import checkpoint, tables, trainer
+from icd_nb.core import NUMBERS_VERSION
+from icd_nb.data import PINNED, load_data
+from icd_nb.models import create_model, load_weights, model_fingerprint, save_weights
+from icd_nb.reproduce import Cell, Lab, paper_name, published_figures
+from icd_nb.tables import (FEATURE_METHODS, LOGIT_METHODS, PAIRS, Ledger, comparisons, fill, has_result, is_full, label, overview, pair_methods, pair_table, plan, same_pair,
+                           split_contexts, stale, stale_note, table_cell, table_row, verdict)
 
 KD = table_cell('cifar100', 'resnet32x4', 'ShuffleV1')
 
-def made_up(cell, top1, data='d0', precision='fp32', teacher='t0'):
-    settings = dict(cell.settings, data=data, precision=precision) | ({} if cell.method == 'ce' else dict(teacher_weights=teacher))
+def made_up(cell, top1, data=None, precision='fp32', teacher='t0', code=NUMBERS_VERSION):
+    settings = dict(cell.settings, data=data or PINNED.get(cell.dataset, 'd0'), precision=precision, code=code) | ({} if cell.method == 'ce' else dict(teacher_weights=teacher))
     return dict(method=cell.method, seed=cell.seed, top1_last=top1, top1_best=top1+1, top5_last=90., seconds=1., settings=settings, versions={},
                 history=[dict(epoch=1, test_top1=top1, terms=dict(ce=1.23456789))])
 
@@ -37,7 +38,7 @@ def test_pairs_are_of_the_same_seed():
 def test_what_was_not_run_says_so():
     text = pair_table(KD, three('kd', (74., 75.)))
     assert text.count("| – | not run | not run |") == len(LOGIT_METHODS) + len(FEATURE_METHODS) - 1
-    assert 'Teacher ResNet32x4: not run, published 79.42' in text
+    assert 'Teacher ResNet32x4: weights t0, accuracy unknown, published 79.42' in text and 'Teacher ResNet32x4: not run, published 79.42' in pair_table(KD, [])
     assert overview([KD], []).count('not run') == len(LOGIT_METHODS)
     assert verdict([KD], three('icd_kd', (1., 2.))) == 'No comparison has two seeds yet: nothing can be said.'
 
@@ -55,7 +56,7 @@ def test_contexts_have_tables_of_their_own(other):
     text = pair_table(KD, runs, ['kd'])
     assert '74.50 ± 0.71' in text and '15.00 ± 7.07' in text
 
-@pytest.mark.parametrize('other', [dict(epochs=5), dict(scales=(1,4)), dict(gamma=8.), dict(lr=.1), dict(bs=128), dict(n_train=100), dict(hyper=(('beta', 4.),))])
+@pytest.mark.parametrize('other', [dict(epochs=5), dict(scales=(1,4)), dict(gamma=8.), dict(lr=.1), dict(bs=128), dict(n_train=100), dict(hyper=(('beta', 4.),)), dict(clip=5.)])
 def test_another_setting_is_another_cell(other):
     cell = same_pair(KD, 'icd_kd')
     odd = [made_up(replace(cell, seed=s, **other), 10.) for s in (0, 1)]
@@ -104,8 +105,9 @@ def columns(text): return [[c.strip() for c in line.strip('| ').split(' | ')] fo
 def test_published_figures_are_those_of_the_file(dataset, teacher, student):
     where = dict(dataset=paper_name(dataset), teacher=paper_name(teacher), student=paper_name(student))
     known = [o for o in published_figures() if all(o.get(k) == v for k, v in where.items())]
-    rows = columns(pair_table(table_cell(dataset, teacher, student), []))
-    assert [r[0] for r in rows] == LOGIT_METHODS + FEATURE_METHODS
+    pair = table_cell(dataset, teacher, student)
+    rows = columns(pair_table(pair, []))
+    assert [r[0] for r in rows] == pair_methods(pair, []) and pair_methods(pair, [])[:22] == LOGIT_METHODS + FEATURE_METHODS
     for method, *_, figure, gap, differs, source in rows:
         mine = {f"{o['top1']:.2f}" for o in known if o['method'] == paper_name(method) and 'top1' in o}
         if method == 'ce': mine = {f"{o['student_top1']:.2f}" for o in published_figures() if o['dataset'] == where['dataset'] and o.get('student') == where['student'] and 'student_top1' in o}
@@ -115,10 +117,28 @@ def test_published_figures_are_those_of_the_file(dataset, teacher, student):
 
 def test_figures_that_everybody_knows():
     "From the papers' tables, typed here by hand"
-    for cell, row in ((table_cell('cifar100', 'resnet32x4', 'ShuffleV1'), dict(ce=70.50, kd=74.07, dkd=76.45, sd_kd=76.30, sd_dkd=77.30, icd_kd=76.56, icd_dkd=76.76, crd=75.11, reviewkd=77.45)),
+    for cell, row in ((table_cell('cifar100', 'resnet56', 'resnet20'),
+                       dict(ce=69.06, kd=70.66, fitnet=69.21, at=70.55, sp=69.67, vid=70.38, rkd=69.61, pkt=70.34, crd=71.16, dkd=71.97, nst=69.60, kd_ls=71.43)),
+                      (table_cell('cifar100', 'resnet32x4', 'ShuffleV1'), dict(ce=70.50, kd=74.07, dkd=76.45, sd_kd=76.30, sd_dkd=77.30, icd_kd=76.56, icd_dkd=76.76, crd=75.11, reviewkd=77.45)),
                       (table_cell('cub200', 'resnet32x4', 'MobileNetV2'), dict(ce=40.23, kd=56.09, sd_kd=60.51, icd_kd=61.17, sd_nkd=62.69))):
-        shown = {r[0]: r[5].split(' ')[0] for r in columns(pair_table(cell, []))}
+        shown = {r[0]: r[6].split(' ')[0] for r in columns(pair_table(cell, []))}
         assert {k: shown[k] for k in row} == {k: f'{v:.2f}' for k, v in row.items()}
+
+@pytest.mark.parametrize('dataset, teacher, student, sdd, icd', [
+    ('cifar100', 'resnet32x4', 'ShuffleV1', 8, 2), ('cifar100', 'vgg13', 'MobileNetV2', 6, 6), ('cifar100', 'wrn_40_2', 'MobileNetV2', 6, 6),
+    ('cifar100', 'vgg13', 'vgg8', 6, 2), ('cifar100', 'wrn_40_2', 'wrn_16_2', 6, 2), ('cifar100', 'resnet56', 'resnet20', 2, 2),
+    ('cub200', 'vgg13', 'vgg8', 6, 6), ('cub200', 'resnet32x4', 'MobileNetV2', 8, 2), ('minibirds', 'resnet14', 'resnet8', 2, 2)])
+def test_beta_of_dkd_is_that_of_the_method_s_own_runs(dataset, teacher, student, sdd, icd):
+    pair = table_cell(dataset, teacher, student)
+    for method in ('dkd', 'sd_dkd', 'sd_nkd', 'icd_dkd', 'icd_nkd'):
+        want = icd if method.startswith('icd') else sdd
+        cell = same_pair(pair, method)
+        assert cell.settings['hyper'] == dict(dkd_beta=want) and f'β {want} |' in pair_table(pair, [], [method])
+        assert f'beta={want}' in repr(cell.objective) or f'gamma={want}' in repr(cell.objective)
+
+def test_only_sdd_and_icd_clip():
+    clip = {m: same_pair(KD, m).used['clip'] for m in (*LOGIT_METHODS, *FEATURE_METHODS)}
+    assert {m for m, o in clip.items() if o == 40} == {*LOGIT_METHODS} - {'ce'} and set(clip.values()) == {0, 40}
 
 def test_the_ledger_of_the_project():
     results = [*Ledger(ROOT/'results')]
@@ -127,9 +147,35 @@ def test_the_ledger_of_the_project():
     for path in (ROOT/'teachers').glob('minibirds-*.safetensors'):
         name = path.stem.removeprefix('minibirds-')
         ours[name] = model_fingerprint(load_weights(create_model(name, data.num_classes), path))
-    birds = [o['settings'] for o in results if o['settings']['dataset'] == 'minibirds']
-    assert {o['data'] for o in birds} == {data_fingerprint(data)}
-    assert all(o['teacher_weights'] == ours[o['teacher']] for o in birds if 'teacher' in o)
+    for o in results:
+        told = o['settings']
+        if told['dataset'] != 'minibirds': continue
+        name = told['student'] if o['method'] == 'teacher' else told.get('teacher')
+        today = told.get('code', 1) == NUMBERS_VERSION and told['data'] == data.fingerprint and (name is None or told['teacher_weights'] == ours[name])
+        assert (stale(o) == '') == today, o['label']
+
+# what is stale
+
+def test_a_stale_result_stands_in_no_table(homes, tmp_path):
+    "Old code, other images and another teacher than the shipped one: left out, counted, and the command is named"
+    bird = same_pair(table_cell('minibirds', *PAIRS['minibirds'][0]), 'kd')
+    ours = model_fingerprint(load_weights(create_model('resnet14', 20), ROOT/'teachers'/'minibirds-resnet14.safetensors'))
+    seed = lambda s: replace(bird, seed=s)
+    made = [made_up(seed(0), 51.23, teacher=ours), made_up(seed(1), 11., teacher=ours, code=1), made_up(seed(2), 12., teacher=ours, data='56cd2045'), made_up(seed(3), 13.)]
+    for o in made: Ledger(tmp_path/'results').add(o)
+    assert [bool(stale(o)) for o in made] == [False, True, True, True]
+    note = stale_note(made, '91_cifar100', ('minibirds',))
+    assert note.startswith('**3 stale results are left out**: 1 made by version 1') and 'made on images 56cd2045' in note and f'the one in teachers/ is {ours}' in note
+    done = papermill('91_cifar100', homes, tmp_path/'out.ipynb', ledger=tmp_path/'results')
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = shown(tmp_path/'out.ipynb')
+    assert note in text and '| kd | SDD | 1 | 51.23 |' in text and not any(f'{o}.00' in text for o in (11, 12, 13))
+
+def test_a_run_of_other_code_is_not_taken_over(lab, monkeypatch):
+    cell = cells(methods=('ce',), seeds=1)[0]
+    before = lab.run_folder(cell)
+    monkeypatch.setattr('icd_nb.reproduce.NUMBERS_VERSION', NUMBERS_VERSION+1)
+    assert lab.run_folder(cell) != before
 
 # what is run
 
@@ -175,9 +221,9 @@ def test_a_run_stopped_by_its_minutes_goes_on(lab, tmp_path, monkeypatch):
     book = Ledger(tmp_path/'results')
     with monkeypatch.context() as m:
         m.setattr(trainer, 'time', Clock())
-        m.setattr(tables, 'time', trainer.time)
+        for module in (tables, checkpoint): m.setattr(module, 'time', trainer.time)
         m.setattr(tables.Lab, 'seconds', lambda self, cells, n=3: 1.)
-        assert not fill(book, todo, lab, 20/60, teacher_epochs=1)
+        assert not fill(book, todo, lab, 40/60, teacher_epochs=1)
     lines = [len(o.read_text().splitlines()) for o in lab.folder.glob('*/metrics.jsonl')]
     assert len(lines) == 2 and 1 <= lines[0] == lines[1] < 4, lines
     assert all(o['method'] == 'teacher' for o in book)
@@ -195,7 +241,7 @@ def test_plan_is_cheapest_first_and_knows_the_ledger():
     assert sum(map(len, groups)) == len(todo) - 2
     assert groups[0][0].teacher == 'vgg13' and groups[0][0].student == 'MobileNetV2' and groups[0][0].seed == 0 and groups[1][0].seed == 1
     teachers = [k for k, _ in itertools.groupby(g[0].teacher for g in groups)]
-    assert len(teachers) == len(set(teachers)) == 4
+    assert len(teachers) == len(set(teachers)) == 5
 
 # the notebooks
 
@@ -214,6 +260,25 @@ def test_a_table_notebook_only_reads_and_is_quick(nb, homes, tmp_path):
     assert spent.ru_utime + spent.ru_stime - began.ru_utime - began.ru_stime < 20 # of the processor, whatever else it does
     text = shown(tmp_path/'out.ipynb')
     assert 'not run' in text and f'papermill nbs/{nb}.ipynb out.ipynb -p run true' in text and not (tmp_path/'empty').exists()
+
+def test_a_checkpoint_that_was_asked_for(lab, tmp_path, capsys):
+    "Found under the data set's own name, named in the results with its hash and accuracy, remarked on if it knows nothing; missing, it stops everything"
+    own = tmp_path/'teachers of mine'
+    save_weights(create_model('resnet8', 20, seed=0), own/'minibirds-resnet8.safetensors')
+    sha256 = hashlib.sha256((own/'minibirds-resnet8.safetensors').read_bytes()).hexdigest()[:8]
+    book = Ledger(tmp_path/'results')
+    assert fill(book, cells(methods=('kd',), seeds=1), lab, 10, checkpoints=own)
+    said = capsys.readouterr().out
+    assert f'minibirds-resnet8.safetensors, sha256 {sha256}' in said and 'THE TEACHER KNOWS NEXT TO NOTHING' in said
+    student, teacher = sorted(book, key=lambda o: o['method'])
+    assert student['teacher']['sha256'] == teacher['sha256'] == sha256 and student['teacher']['top1'] == teacher['top1_last']
+    text = pair_table(cells()[0], [student, teacher], ['kd'])
+    assert f"{teacher['top1_last']:.2f} (minibirds-resnet8.safetensors, sha256 {sha256})" in text and 'NEXT TO NOTHING' in text
+    other = replace(cells(methods=('kd',), seeds=1)[0], teacher='resnet14')
+    before = len(book)
+    with pytest.raises(ValueError, match='has no weights of the teacher resnet14: name the file one of minibirds-160.80-seed0-resnet14.safetensors'):
+        fill(book, [*cells(methods=('sd_kd',), seeds=1), other], lab, 10, checkpoints=own)
+    assert len(book) == before
 
 TRIAL = dict(run='true', minutes=5, dataset='minibirds', pairs='resnet8:resnet8', seeds=2, epochs=1, n_train=160, n_test=80, device='cpu', precision='fp32')
 
