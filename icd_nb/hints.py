@@ -641,6 +641,7 @@ def select_hints(model:nn.Module, images, # see `image_batches`
                  pool=spatial_mean # see `stream_means`
                 )->HintPoints:
     "Hint points of a teacher: collect block means, compare the layers, cluster them"
+    if not isinstance(model, nn.Module): raise ValueError(f"the teacher is a network (nn.Module), not a {type(model).__name__}")
     check_choice(metric, (*METRICS, 'minibatch_cka'), 'metric'); check_choice(how, CHOICES, 'choice of points')
     stream = image_batches(images, n, bs, device_of(model))
     if (first := next(stream, None)) is None or not len(first): raise ValueError("there are no images")
