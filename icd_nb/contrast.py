@@ -120,8 +120,15 @@ def forward(self:Memory, vs:Tensor, vt:Tensor, # embeddings of student and teach
 class CRD(FeatureTerm):
     "Tell the right pair of student and teacher features from wrong ones, over a memory of all training images"
     name, maps, normed = 'crd', False, staticmethod(lambda layer: layer)
-    def __init__(self, layers=None, negatives:int=16384, dim:int=128, T:float=.07, momentum:float=.5): # wrong pairs an image, size of the embedding, temperature, what stays of an old entry
+    def __init__(self, layers=None,
+                 negatives:int=16384, # wrong pairs per image
+                 dim:int=128, # size of the embedding
+                 T:float=.07, # temperature
+                 momentum:float=.5): # what stays of an old entry
         super().__init__(layers)
+        if not (negatives >= 1 and T > 0 and 0 <= momentum < 1):
+            raise ValueError(f"{self.name}: negatives={negatives}, T={T}, momentum={momentum}; it needs at least one "
+                             "negative, T above 0, and a momentum from 0 to less than 1")
         self.negatives, self.dim, self.T, self.momentum, self.labels = negatives, dim, T, momentum, None
 
     def default_layers(self, student, teacher, x): return [(head_input(student, x), head_input(teacher, x))]

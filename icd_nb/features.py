@@ -24,7 +24,9 @@ def same_size(fs:Tensor, ft:Tensor):
 # %% ../nbs/07_features.ipynb #featureterm
 class FeatureTerm(Term):
     "A term that compares layers of the student with layers of the teacher; without `layers` it reads the ends of all stages"
-    name, maps = 'feature', True # does it need maps `[B,C,H,W]`?
+    name = 'feature'
+    maps = True # does it need maps `[B,C,H,W]`?
+    places = False # does it compare places of a map with each other?
     def __init__(self, layers=None): # `[(student_layer, teacher_layer), …]`
         super().__init__()
         self.layers = None if layers is None else [tuple(p) for p in layers]
@@ -68,19 +70,36 @@ def bind(self:FeatureTerm, student, teacher, x, # images `[B,3,H,W]`
 # %% ../nbs/07_features.ipynb #read
 def read(scores:Scores, layer:str, who:str)->Tensor:
     "The output of `layer` in `scores`, in fp32 at least"
-    if layer not in scores.feats: raise ValueError(f"{who}: the scores hold no output of layer {layer!r}; fill Scores.feats with `record(model, [{layer!r}])`")
+    if layer not in scores.feats:
+        raise ValueError(f"{who}: the scores hold no output of layer {layer!r}; "
+                         f"fill Scores.feats with `record(model, [{layer!r}])`")
     f = scores.feats[layer]
-    if not isinstance(f, Tensor): raise ValueError(f"{who}: layer {layer!r} returns a {type(f).__name__}; choose a layer that returns one tensor")
+    if not isinstance(f, Tensor):
+        raise ValueError(f"{who}: layer {layer!r} returns a {type(f).__name__}; choose a layer that returns one tensor")
+    if len(f) != len(scores.logits):
+        raise ValueError(f"{who}: layer {layer!r} has {len(f)} rows for {len(scores.logits)} images, one per cell if it lies "
+                         "behind the average over places; choose a layer before it, or its input, as in 'avgpool:in'")
     return f.float() if f.dtype in (torch.float16, torch.bfloat16) else f
+
+def _shapes(a, fs, b, ft): return f"{a!r} of the student is {list(fs.shape)} and {b!r} of the teacher {list(ft.shape)}"
+
+@patch
+def check_pair(self:FeatureTerm, a:str, fs:Tensor, b:str, ft:Tensor): # two layers and their outputs
+    "A `ValueError` if this term says nothing about these two"
+    if self.maps and not fs.ndim == ft.ndim == 4:
+        raise ValueError(f"{self.name} compares feature maps [B,C,H,W], but {_shapes(a, fs, b, ft)}")
+    if self.places and all(min(o) == 1 for o in zip(side(fs), side(ft))):
+        raise ValueError(f"{self.name} compares the places of a map, and only one place is left: {_shapes(a, fs, b, ft)}; "
+                         "choose layers with larger maps, or larger images")
 
 @patch
 def pairs(self:FeatureTerm, s:Scores, t:Scores)->list: # `[(student's, teacher's), …]`
     "The outputs to compare; the teacher's are constants"
-    if self.layers is None: raise ValueError(f"{self.name}: no layers yet; call bind(student, teacher, x), or give layers=[(student_layer, teacher_layer)]")
+    if self.layers is None:
+        raise ValueError(f"{self.name}: no layers yet; call bind(student, teacher, x), "
+                         "or give layers=[(student_layer, teacher_layer)]")
     out = [(read(s, a, self.name), read(t, b, self.name).detach()) for a, b in self.layers]
-    for (a, b), (fs, ft) in zip(self.layers, out):
-        if self.maps and not fs.ndim == ft.ndim == 4:
-            raise ValueError(f"{self.name} compares feature maps [B,C,H,W], but {a!r} of the student is {list(fs.shape)} and {b!r} of the teacher {list(ft.shape)}")
+    for (a, b), (fs, ft) in zip(self.layers, out): self.check_pair(a, fs, b, ft)
     return out
 
 # %% ../nbs/07_features.ipynb #build
@@ -146,7 +165,7 @@ def attention(f:Tensor, # `[B,C,H,W]`
 
 class AT(FeatureTerm):
     "Mean squared difference of attention maps"
-    name = 'at'
+    name, places = 'at', True
     def compare(self, fs, ft): return (torch.sub(*map(attention, same_size(fs, ft)))**2).mean()
 
 # %% ../nbs/07_features.ipynb #channels
@@ -160,7 +179,7 @@ def kernel_mean(a:Tensor, b:Tensor)->Tensor:
 
 class NST(FeatureTerm):
     "Squared maximum mean discrepancy of the channels, with a polynomial kernel of degree 2"
-    name = 'nst'
+    name, places = 'nst', True
     def compare(self, fs, ft):
         a, b = map(channels, same_size(fs, ft))
         return kernel_mean(a, a) + kernel_mean(b, b) - 2*kernel_mean(a, b)

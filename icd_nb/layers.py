@@ -11,34 +11,63 @@ import math
 from contextlib import contextmanager
 import torch, torch.nn as nn
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 from .core import check_choice
 from .decoupling import still
 
 # %% ../nbs/06a_layers.ipynb #hooked
+def _first(args, kwargs): return next(iter((*args, *kwargs.values())), None)
+
 @contextmanager
 def hooked(model:nn.Module, layers, # names as in `model.named_modules()`
-           see): # called with a layer's name, its first input (None if there is none) and its output
-    "Inside the block `see(name, input, output)` is called at every pass through one of `layers`"
+           see, # called with a layer's name, its first input (None if there is none) and its output
+           enter=None): # called with a layer's name and its first input, before the layer computes
+    "Calls `see(name, input, output)` at every pass through one of `layers` inside the block"
     modules = {n: m for n, m in model.named_modules() if n}
     for name in layers: check_choice(name, modules, 'layer')
-    def hook(name):
-        def seen(module, args, out): see(name, args[0] if args else None, out)     # no return: what a hook returns would take the output's place
-        return seen
-    handles = [modules[name].register_forward_hook(hook(name)) for name in dict.fromkeys(layers)]
+    handles = []
+    def hang(name, m): # what a hook returns would take the output's place, so these return None
+        def before(module, args, kwargs): enter(name, _first(args, kwargs))
+        def after(module, args, kwargs, out): see(name, _first(args, kwargs), out)
+        if enter: handles.append(m.register_forward_pre_hook(before, with_kwargs=True))
+        handles.append(m.register_forward_hook(after, with_kwargs=True))
+    for name in dict.fromkeys(layers): hang(name, modules[name])
     try: yield
     finally:
         for h in handles: h.remove()
+
+# %% ../nbs/06a_layers.ipynb #seen
+def _writes(t:Tensor):
+    "How often `t` was written into; None where PyTorch does not count, in inference mode"
+    try: return t._version
+    except RuntimeError: return None
+
+class _Seen:
+    "A tensor as it is now, whatever is written into it later"
+    def __init__(self, t:Tensor):
+        self.t, self.writes = t, _writes(t)
+        self.copy = t.to(t.dtype, copy=True) # `clone` is not among the functions that a `Scorer` lets pass
+    def value(self)->Tensor:
+        return self.copy if self.writes is None or _writes(self.t) != self.writes else self.t
 
 # %% ../nbs/06a_layers.ipynb #record
 @contextmanager
 def record(model:nn.Module, layers # names as for `hooked`; `'avgpool:in'` is the input of `avgpool`
           ):
-    "A dictionary `layer name → its output`, filled anew by every forward pass of `model` inside the block"
-    feats, wanted = {}, {}
-    for name in layers: wanted.setdefault(name.removesuffix(':in'), set()).add(name)
-    def see(base, x, out):
-        for name in wanted[base]: feats[name] = out if name == base else x
-    with hooked(model, wanted, see): yield feats
+    "A dictionary `layer name → its output`, filled anew by every forward pass inside the block"
+    feats, seen, wanted = {}, {}, set(layers)
+    def keep(name, out):
+        if name in wanted: seen[name] = tree_map_only(Tensor, _Seen, out)
+    def done(*_):
+        feats.clear()
+        feats.update({n: tree_map_only(_Seen, _Seen.value, out) for n, out in seen.items()})
+        seen.clear()
+    with hooked(model, [n.removesuffix(':in') for n in layers],
+                lambda name, x, out: keep(name, out), lambda name, x: keep(f'{name}:in', x)):
+        end = model.register_forward_hook(done)
+        try: yield feats
+        finally: end.remove()
+        if seen: done() # parts of the model were called and never the whole
 
 # %% ../nbs/06a_layers.ipynb #calls
 def calls(model:nn.Module, x:Tensor)->list: # `(name, module, input, output)`, in the order in which the modules finished
@@ -71,16 +100,21 @@ def probe_stages(seen:list # from `calls`
     return names[1:] if len(names) > 3 and convs.count(convs[0]) == 1 else names
 
 # %% ../nbs/06a_layers.ipynb #stages
-NO_MAPS = "{} computes no feature maps [B,C,H,W]: name its layers yourself, as in layers=[(student_layer, teacher_layer)]"
+NO_MAPS = ("{} computes no feature maps [B,C,H,W]: name its layers yourself, "
+           "as in layers=[(student_layer, teacher_layer)]")
+
+def _declared(model, shapes): # where the model itself says that its stages end, or None
+    names = getattr(model, 'stages', None)
+    if not isinstance(names, tuple) or len(names) < 2: return None
+    return names[1:] if all(isinstance(n, str) and n in shapes for n in names) else None
 
 def stages(model:nn.Module, x:Tensor # images `[B,3,H,W]`; one is enough
           )->dict: # layer name → (C, H, W)
     "Where the stages of a CNN end: the last feature map at each resolution"
     seen = calls(model, x[:1])
-    declared = getattr(model, 'stages', None)
-    names = list(declared[1:]) if isinstance(declared, tuple) else probe_stages(seen)
-    if not names: raise ValueError(NO_MAPS.format(type(model).__name__))
     shapes = {n: tuple(o.shape[1:]) for n, _, _, o in seen}
+    names = _declared(model, shapes) or probe_stages(seen)
+    if not names: raise ValueError(NO_MAPS.format(type(model).__name__))
     return {n: shapes[n] for n in names}
 
 # %% ../nbs/06a_layers.ipynb #pair-stages

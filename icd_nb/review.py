@@ -30,6 +30,7 @@ class MGD(FeatureTerm):
     name = 'mgd'
     def __init__(self, layers=None, p:float=.15): # share of channels that is dropped
         super().__init__(layers)
+        if not 0 <= p < 1: raise ValueError(f"mgd: p={p} is the share of channels that is dropped, from 0 to less than 1")
         self.p = p
     def default_layers(self, student, teacher, x): return super().default_layers(student, teacher, x)[-1:]
     def adapter(self, fs, ft): return Generation(fs.shape[1], ft.shape[1], self.p)
@@ -123,7 +124,9 @@ class ReviewKD(FeatureTerm):
     def __init__(self, layers=None, warmup:int=20): # epochs until the full weight
         super().__init__(layers)
         self.warmup = warmup
-    def factor(self, epoch): return min(epoch/self.warmup, 1.)
+    def factor(self, epoch): # no `min`: of a tensor on the device that would wait for it
+        part = epoch/max(self.warmup, 1)
+        return part.clamp(max=1.) if isinstance(part, Tensor) else min(part, 1.)
     def default_layers(self, student, teacher, x): return super().default_layers(student, teacher, x) + [(head_input(student, x), head_input(teacher, x))]
     def pairs(self, s, t):
         *maps, (fs, ft) = super().pairs(s, t)

@@ -52,7 +52,8 @@ def test_hint_points_are_written(icd_hints, files):
 @pytest.mark.parametrize('wrong, says', [
     (dict(model='resnet8x5'), "unknown model 'resnet8x5'. Did you mean 'resnet8x4'?"),
     (dict(layers='layer1.0,layer2.7'), "unknown layer 'layer2.7'. Did you mean 'layer2.1'?"),
-    (dict(checkpoint='nowhere.pth'), 'nowhere.pth')])
+    (dict(checkpoint='nowhere.pth'), 'nowhere.pth'),
+    (dict(metric='r2_cca'), 'R²-CCA of 24 images in the 64 channels')])
 def test_what_is_wrong_is_said(icd_hints, files, wrong, says):
     done = icd_hints(**wrong, k=2, out='wrong.json')
     assert done.returncode != 0 and not (files/'wrong.json').exists()

@@ -1,4 +1,6 @@
 "Hint points beyond what the notebook tries: more networks, awkward numbers, the tiles at several sizes, and memory"
+import warnings
+from contextlib import nullcontext
 import numpy as np, pytest, torch, torch.nn as nn, torchvision
 from icd_nb import hints as H
 from icd_nb.models import MODELS, create_model
@@ -19,8 +21,12 @@ def numpy_kernel_cka(X, Y, f=None):
 def numpy_r2_cca(X, Y):
     X, Y = X - X.mean(0), Y - Y.mean(0)
     basis = lambda A: (lambda u, s: u[:, s > 1e-10*s[0]])(*np.linalg.svd(A, full_matrices=False)[:2])
-    qx, qy = basis(X), basis(Y)
-    return ((qx.T@qy)**2).sum()/min(qx.shape[1], qy.shape[1])
+    return ((basis(X).T@basis(Y))**2).sum()/min(X.shape[1], Y.shape[1])     # the columns, not the rank
+
+def few(N, C):
+    "What is said of R²-CCA of `N` images in `C` channels: nothing, that it is partly chance, or that it means nothing"
+    if N >= 3*C: return nullcontext()
+    return pytest.warns(H.MeansNothing, match='means nothing') if N <= C + 1 else pytest.warns(UserWarning, match='by chance')
 
 @pytest.mark.parametrize('N,C1,C2', [(2,1,1), (2,5,3), (3,2,7), (10,10,10), (50,3,80), (64,64,1), (200,17,33), (200,300,5)])
 @pytest.mark.parametrize('shift', [0., 1e4])
@@ -28,12 +34,12 @@ def test_similarities_equal_numpy(N, C1, C2, shift):
     X, Y = rand(N, C1, seed=1)*3 + shift, rand(N, C2, seed=2) - shift
     X[:, 0] += Y[:, 0]
     assert abs(H.linear_cka(X, Y) - numpy_kernel_cka(X.numpy()-shift, Y.numpy()+shift)) < 1e-8
-    assert abs(H.r2_cca(X, Y) - numpy_r2_cca(X.numpy(), Y.numpy())) < 1e-8
+    with few(N, max(C1, C2)): assert abs(H.r2_cca(X, Y) - numpy_r2_cca(X.numpy(), Y.numpy())) < 1e-8
     for f in (.3, .5, 1.): assert abs(H.rbf_cka(X, Y, f) - numpy_kernel_cka(X.numpy(), Y.numpy(), f)) < 1e-8
 
 @pytest.mark.parametrize('metric', H.METRICS)
 def test_map_is_the_pairs(metric):
-    layers = [rand(60, c, seed=c) @ rand(c, c, seed=9) for c in (1, 4, 90, 30)] + [torch.ones(60, 3)]
+    layers = [rand(90, c, seed=c) @ rand(c, c, seed=9) for c in (1, 4, 120 if 'cka' in metric else 20, 30)] + [torch.ones(90, 3)]
     S, f = H.layer_similarity(layers, metric), getattr(H, metric)
     assert S.shape == (5, 5) and torch.equal(S, S.T) or torch.allclose(S, S.T, atol=1e-14)
     for a in range(5):
@@ -54,6 +60,26 @@ def test_invariances(metric):
 def test_other_types(dtype):
     X, Y = (3*rand(50, 4)).to(dtype), (3*rand(50, 5, seed=1)).to(dtype)
     for m in H.METRICS: assert abs(getattr(H, m)(X, Y) - getattr(H, m)(X.double(), Y.double())) < 1e-12
+
+def test_dead_channels_count_for_nothing_but_divide():
+    "As in Kornblith et al. 2019: over the number of channels; 0.374 of ten channels would be 0.468 of eight directions"
+    X, Y = rand(300, 10, seed=1), rand(300, 10, seed=2)
+    Y[:, :5] += X[:, :5]
+    X[:, 8:], Y[:, 8:] = 0, 3
+    live = H.r2_cca(X[:, :8], Y[:, :8])
+    assert abs(H.r2_cca(X, Y) - .8*live) < 1e-12 and abs(H.r2_cca(X, X) - .8) < 1e-12
+    assert abs(H.r2_cca(X[:, :8], Y) - live) < 1e-12             # the smaller number of channels has none that are dead
+
+@pytest.mark.parametrize('N, kind', [(20, H.MeansNothing), (33, H.MeansNothing), (34, UserWarning), (95, UserWarning), (96, None)])
+def test_few_images_are_said(N, kind):
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 32, 3), nn.ReLU())
+    images = torch.randn(N, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for given in (images, images.split(7), images.numpy(), ({'pixel_values': o} for o in images.split(9))):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter('always')
+            H.select_hints(net, given, 2)
+        assert [o.category for o in said] == ([kind] if kind else [])
+        if kind: assert f"{N} images in the 32 channels of layer '3'" in str(said[0].message) and 'at least 96 images' in str(said[0].message)
 
 def test_float32_rank():
     "A channel that is a sum of others in float32 adds no direction"
@@ -103,6 +129,14 @@ def test_unbiased_needs_no_centre_and_stays_close():
     whole = H.layer_similarity(layers, 'linear_cka')
     stream = ({n: o[i:i+500] for n, o in layers.items()} for i in range(0, 4000, 500))
     assert (H.minibatch_cka(stream) - whole).abs().max() < .01
+
+@pytest.mark.parametrize('last', [1, 2, 3, 4, 5, 30])
+def test_a_short_last_batch_decides_nothing(last):
+    "However few images are left for the last batch, the value stays near that of all images"
+    base = rand(800+last, 16)
+    layers = [base@rand(16, 32, seed=1), base@rand(16, 64, seed=2) + 3*rand(800+last, 64, seed=3)]
+    batches = zip(*(o.split(200) for o in layers))
+    assert abs(H.minibatch_cka(batches)[0,1] - H.linear_cka(*layers)) < .02
 
 EXPECT = dict(resnet20=9, resnet56=27, resnet110=54, resnet8x4=3, resnet32x4=15, wrn_40_2=18, wrn_16_2=6, vgg8=5, vgg13=10, ResNet50=16, MobileNetV2=17, ShuffleV1=16, ShuffleV2=16)
 
