@@ -19,7 +19,7 @@ from .data import all_views, crop, view_number
 from .decoupling import MASKED, Scorer, Scores
 from .models import model_fingerprint
 from .pooling import multiscale_pool, n_cells
-from .trainer import Speed, like, scores
+from .trainer import Speed, to_model_dtype, scores
 
 # %% ../nbs/09a_cache.ipynb #cache-bytes
 def cache_bytes(n:int, # training images
@@ -206,7 +206,7 @@ def cache_teacher(model:nn.Module, data, # an `ImageData`
     speed.place(model, device).eval()
     views = all_views(data.augment, data.train_x.shape[1:3]).to(device)
     few = crop(data.train_x[:2].to(device), views[:2], data.augment)
-    with torch.no_grad(): keep = scales_to_keep(model, like(few, model), scales)
+    with torch.no_grad(): keep = scales_to_keep(model, to_model_dtype(few, model), scales)
     shape = (len(views), len(data.train_y), 1+n_cells(keep), data.num_classes)
     if path is None:
         check_room(prod(shape)*dtype.itemsize, torch.device('cpu'))

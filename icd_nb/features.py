@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor
-from .decoupling import Scores, still
+from .decoupling import Scores, eval_mode
 from .layers import pair_stages, record, side, stages
 from .losses import CE, KD, Objective, Term, method
 
@@ -129,7 +129,7 @@ def descend(term:Term, student, teacher, x, y=None, steps=10, lr=.01,
     "The values of `term` while it alone is lowered on one batch by Adam"
     index = torch.arange(len(x), device=x.device)
     term.bind(student, teacher, x, labels=y if labels is None else labels)
-    with still(student), still(teacher):
+    with eval_mode(student), eval_mode(teacher):
         s, t = observe(student, x, term.student_layers, index), observe(teacher, x, term.teacher_layers, index)
     term.build(s, t)
     opt, values = torch.optim.Adam([*student.parameters(), *term.parameters()], lr), []

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
-from .decoupling import main_logits, still
+from .decoupling import main_logits, eval_mode
 
 # %% ../nbs/08c_fold.ipynb #uses
 class _Uses(TorchFunctionMode):
@@ -44,7 +44,7 @@ def foldable(model:nn.Module, x:torch.Tensor # a few images `[B,3,H,W]`
     for name, m in model.named_modules():
         if type(m) in (nn.Conv2d, nn.BatchNorm2d): handles.append(m.register_forward_hook(see(name, type(m))))
     try:
-        with still(model), _Uses() as uses: model(x)
+        with eval_mode(model), _Uses() as uses: model(x)
     finally:
         for h in handles: h.remove()
     once = {id(o[0]): name for name, o in made.items() if len(o) == 1 and uses.count.get(id(o[0])) == 1}
@@ -68,6 +68,6 @@ def folded(model:nn.Module, x:torch.Tensor, # a few images `[B,3,H,W]`
     names = {o.removesuffix(':in') for o in keep}
     pairs = [o for o in foldable(model, x) if not names & {*o}]
     new = _without_norms(model, pairs)
-    with still(model): want, got = main_logits(model(x)), main_logits(new(x))
+    with eval_mode(model): want, got = main_logits(model(x)), main_logits(new(x))
     exact = torch.equal(want, got) or (got-want).abs().max() <= eps*want.abs().max()
     return new if exact else _without_norms(model, [])

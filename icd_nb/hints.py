@@ -26,7 +26,7 @@ from fastcore.script import call_parse
 from .core import (atomic_write, check_choice, generator, get_device, progress, read_json,
                          write_json)
 from .data import ImageData, batches, centre_view, load_data
-from .decoupling import still
+from .decoupling import eval_mode
 from .layers import hooked
 from .models import create_model, load_weights
 
@@ -307,7 +307,7 @@ def output_shapes(model:nn.Module, x, # images `[B,3,H,W]`
     shapes, every = {}, [n for n, _ in model.named_modules() if n]
     def note(n, _, o):
         if torch.is_tensor(o := first_tensor(o)): shapes[n] = tuple(o.shape[1:])
-    with still(model), hooked(model, layers or every, note): model(x)
+    with eval_mode(model), hooked(model, layers or every, note): model(x)
     if unused := [n for n in layers or () if n not in shapes]: raise ValueError(f"the forward pass does not go through {unused}")
     return shapes
 
@@ -393,7 +393,7 @@ def stream_means(model:nn.Module, images, # see `image_batches`
         x, means = _fitting(x, model), {}
         names = names or list(output_shapes(model, x[:1], layers) if layers else find_blocks(model, x[:1]))
         def keep(n, _, out): means[n] = pool(out).to('cpu', copy=True)
-        with still(model), hooked(model, names, keep): model(x)
+        with eval_mode(model), hooked(model, names, keep): model(x)
         yield means
 
 # %% ../nbs/08_hints.ipynb #block-means

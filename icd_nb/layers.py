@@ -13,7 +13,7 @@ import torch, torch.nn as nn
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 from .core import check_choice
-from .decoupling import still
+from .decoupling import eval_mode
 
 # %% ../nbs/06a_layers.ipynb #hooked
 def _first(args, kwargs): return next(iter((*args, *kwargs.values())), None)
@@ -75,7 +75,7 @@ def calls(model:nn.Module, x:Tensor)->list: # `(name, module, input, output)`, i
     modules, seen = {n: m for n, m in model.named_modules() if n}, []
     def see(name, i, out):
         if isinstance(out, Tensor) and out.ndim == 4 and i is not None: seen.append((name, modules[name], i, out))
-    with still(model), hooked(model, modules, see): model(x)
+    with eval_mode(model), hooked(model, modules, see): model(x)
     return seen
 
 # %% ../nbs/06a_layers.ipynb #side

@@ -182,13 +182,13 @@ class SDD(Term):
         if not isinstance(inner, CellLoss): raise ValueError(f"SDD takes a loss of single cells, such as KD(), DKD() or NKD(), not {inner!r}")
         check_choice(right, ('label', 'whole'), 'meaning of right')
         self.inner, self.beta, self.right, self.keep, self.name = inner, beta, right, keep, f'sd_{inner.name}'
-    def verdict(self, t, y, local):
-        if self.right == 'whole': return t.verdict(local)
+    def _verdict(self, t, y, local):
+        if self.right == 'whole': return t.top_class(local)
         z = t.local.transpose(1, 2) if local else t.logits
         return _at(z, y) >= z.amax(-1)
     def forward(self, s, t, y):
-        cell = self.verdict(t, y, local=True)
-        whole = cell[:,cell_slices(t.scales)[1]] if 1 in t.scales else self.verdict(t, y, local=False)[:,None]
+        cell = self._verdict(t, y, local=True)
+        whole = cell[:,cell_slices(t.scales)[1]] if 1 in t.scales else self._verdict(t, y, local=False)[:,None]
         return (sdd_weights(cell, whole, self.beta, self.keep) * self.inner.cells(s, t, y, local=True)).mean()
 
 # %% ../nbs/06_losses.ipynb #sdd-kd-loss
@@ -226,7 +226,7 @@ class Structure(Term):
     def __init__(self, T:float=2., weights:str='rank'):
         super().__init__()
         self.T, self.weights = T, weights
-    def structures(self, t): return t.kept(('structures', self.T), lambda: structures(_full(t.local.detach()).transpose(1, 2), t.scales, self.T))
+    def structures(self, t): return t.memo(('structures', self.T), lambda: structures(_full(t.local.detach()).transpose(1, 2), t.scales, self.T))
     def forward(self, s, t, y): return structure_loss(s.local.transpose(1, 2), self.structures(t), scale_weights(t.scales, self.weights), self.T)
 
 def icd_loss(s:Tensor, # student local logits `[B,K,P]`

@@ -103,7 +103,7 @@ class Standardised(CellLoss):
         self.term, self.name = term, f'{term.name}_ls'
     def logits(self, s:Scores)->Scores:
         "The same scores, standardised; computed once"
-        return s.kept('standardised', lambda: Scores(standardise(s.logits), None if s.local is None else standardise(s.local), s.scales))
+        return s.memo('standardised', lambda: Scores(standardise(s.logits), None if s.local is None else standardise(s.local), s.scales))
     def cells(self, s, t, y, local): return self.term.cells(self.logits(s), self.logits(t), y, local)
 
 # %% ../nbs/07a_relations.ipynb #sp-2

@@ -2,7 +2,7 @@
 import pytest, torch, torchvision
 from torch import nn
 from torchvision.models import get_model
-from icd_nb.decoupling import CellRows, Scorer, local_logits, still
+from icd_nb.decoupling import CellRows, Scorer, local_logits, eval_mode
 from icd_nb.pooling import multiscale_pool
 
 TORCHVISION = dict(resnet18=64, resnet50=64, resnext50_32x4d=64, mobilenet_v2=64, mobilenet_v3_small=64, mobilenet_v3_large=64, efficientnet_b0=64, convnext_tiny=64,
@@ -128,5 +128,5 @@ def test_probe_restores_modes_after_an_error():
     model.conv.eval()
     with pytest.raises(ValueError): Scorer(model).probe(images(16))
     assert model.training and not model.conv.training and torch.is_grad_enabled()
-    with pytest.raises(ZeroDivisionError), still(model): 1/0
+    with pytest.raises(ZeroDivisionError), eval_mode(model): 1/0
     assert model.training and not model.conv.training
