@@ -6,10 +6,11 @@
 __all__ = ['FAMILIES', 'MODELS', 'check_whole', 'create_model', 'cost', 'model_table', 'looks_like', 'load_weights']
 
 # %% ../nbs/02_models.ipynb #2fa53e74
+import warnings
 import numpy as np
 import torch, torch.nn as nn
 from .core import check_choice
-from .weights import read_weights, shapes_of
+from .weights import find_weights, not_finite_weights, read_checkpoint, shapes_of
 from .zoo import resnet, wrn, vgg, resnet_imagenet, mobilenetv2, shufflenet
 
 # %% ../nbs/02_models.ipynb #b822a0b9
@@ -83,9 +84,13 @@ def _misfits(have:dict, want:dict)->str: # shapes in the file, shapes of the mod
 def load_weights(model:nn.Module, path # `.safetensors`, `.pth`, `.pt`
                 )->nn.Module: # `model`
     "Fill `model` with the weights in a file; if they do not fit, say what does not and which model they look like"
-    state = read_weights(path)
-    if what := _misfits(shapes_of(state), shapes_of(model.state_dict())):
+    want = shapes_of(model.state_dict())
+    state, left_out = find_weights(read_checkpoint(path), want)
+    if what := _misfits(shapes_of(state), want):
         fits = looks_like(state)
         raise ValueError(f"the weights in {path} do not fit this model ({what})." + (f" They fit {fits}." if fits else ''))
+    if bad := not_finite_weights(state, model): raise ValueError(
+        f"the weights in {path} are not finite ({', '.join(bad[:3])}): this network diverged when it was trained")
+    if left_out: warnings.warn(f'{path}: {left_out}')
     model.load_state_dict(state, strict=False) # not strict: the counters may be absent
     return model
