@@ -22,7 +22,7 @@ from .core import read_json, short_hash, write_json
 from . import models
 from .data import IMAGENET_MEAN, IMAGENET_STD, Augment, ImageData, train_batches
 from .decoupling import Scorer
-from .layers import record
+from .features.layers import record
 from .losses import objective
 from .models import cost, create_model
 from .reproduce import markdown_table, paired_difference, paper_name

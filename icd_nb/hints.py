@@ -27,7 +27,7 @@ from .core import (atomic_write, check_choice, generator, get_device, progress, 
                          write_json)
 from .data import ImageData, batches, centre_view, load_data
 from .decoupling import eval_mode
-from .layers import hooked
+from .features.layers import hooked
 from .models import create_model, load_weights
 
 # %% ../nbs/08_hints.ipynb #centred
