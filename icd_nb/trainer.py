@@ -28,7 +28,7 @@ from .features.layers import record
 from .fold import folded
 from .graph import Graphs, side_by_side, undone
 from .losses import CE, Objective, Term
-from .models import architecture, model_fingerprint, save_weights, shapes_of
+from .weights import architecture, model_fingerprint, save_weights, shapes_of
 from .pooling import cell_slices, n_cells
 
 # %% ../nbs/09_trainer.ipynb #recipe
