@@ -24,7 +24,7 @@ from .core import (NUMBERS_VERSION, atomic_write, check_choice, free_bytes, get_
                          seed_of, short_hash)
 from .data import steps_per_epoch, test_batches, train_batches
 from .decoupling import Scorer, Scores, main_logits, eval_mode
-from .features import record
+from .features.layers import record
 from .fold import folded
 from .graph import Graphs, side_by_side, undone
 from .losses import CE, Objective, Term
