@@ -17,7 +17,7 @@ from .core import (NUMBERS_VERSION, atomic_write, fingerprint, get_device, parse
                          progress, read_json, write_json)
 from .data import all_views, crop, view_number
 from .decoupling import MASKED, Scorer, Scores
-from .models import model_fingerprint
+from .weights import model_fingerprint
 from .pooling import multiscale_pool, n_cells
 from .speed import Speed, to_model_dtype
 from .teacher import scores

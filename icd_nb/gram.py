@@ -9,12 +9,10 @@ __all__ = ['gram_matrix', 'structure', 'scale_weights', 'structures', 'structure
 import math
 import torch
 from .core import check_choice, parse_scales
-from .decoupling import MASKED
+from .decoupling import MASKED, in_single
 
 # %% ../nbs/05_gram.ipynb #full
-def _full(z): return z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
-
-def _known(z): return _full(z).masked_fill(z < MASKED/2, 0.) # without the classes that the network does not know
+def _known(z): return in_single(z).masked_fill(z < MASKED/2, 0.) # without the classes that the network does not know
 
 def _exact(z): return torch.autocast(z.device.type, enabled=False) # no products in half precision
 
@@ -34,7 +32,7 @@ def structure(z:torch.Tensor, # scores of the cells of one scale `[B,P,K]`
               T:float=2. # temperature
              )->torch.Tensor: # log probabilities `[B,P,P]`: row i says which cells look like cell i
     "Row-wise log softmax of the Gram matrix at temperature `T`"
-    if z.shape[1] == 1: return 0*_full(z[:,:,:1]) # one cell is like itself: log 1 = 0, whatever its scores
+    if z.shape[1] == 1: return 0*in_single(z[:,:,:1]) # one cell is like itself: log 1 = 0, whatever its scores
     return (gram_matrix(z)/T).log_softmax(-1)
 
 # %% ../nbs/05_gram.ipynb #scale-weights
@@ -86,4 +84,4 @@ def structure_loss(z:torch.Tensor, # the student's scores of the cells of all sc
                    T:float=2. # temperature
                   )->torch.Tensor: # a scalar
     "The structural term of iCD: the scales' KL divergences, weighted"
-    return _StructureLoss.apply(_full(z), st, weights, T)[0]
+    return _StructureLoss.apply(in_single(z), st, weights, T)[0]

@@ -15,8 +15,8 @@ from torch import nn
 from .checkpoint import all_tensors, not_finite, read_state, write_state
 from .core import NUMBERS_VERSION, atomic_write, short_hash
 from .evaluation import evaluate
-from .models import architecture, model_fingerprint, save_weights, shapes_of
 from .student import Student
+from .weights import architecture, model_fingerprint, save_weights, shapes_of
 
 # %% ../nbs/08m_history.ipynb #end
 @patch
@@ -135,5 +135,6 @@ def plot_history(students, title=''):
         axs[-1].plot(epochs, [epoch['test_top1'] for epoch in student.history], label=student.name)
     axs[-1].set(title=title or 'Test images', xlabel='epoch', ylabel='top-1, %')
     for ax in axs: # below the axes, where no curve can be
-        ax.legend(fontsize=8, loc='upper center', bbox_to_anchor=(.5, -.22), ncols=3, frameon=False)
+        ax.legend(fontsize=8, loc='upper center', bbox_to_anchor=(.5, -.22), ncols=4,
+                  columnspacing=1., frameon=False)
     return fig

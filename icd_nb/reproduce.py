@@ -27,7 +27,8 @@ from .core import (NUMBERS_VERSION, check_choice, get_device, parse_scales, proj
 from .data import load_data
 from .losses import METHODS, objective
 from .methods import Published, as_published, hyper_defaults, pair_scales # fills METHODS too
-from .models import MODELS, create_model, load_weights, model_fingerprint, shapes_of
+from .models import MODELS, create_model, load_weights
+from .weights import model_fingerprint, shapes_of
 from .trainer import Recipe, Speed, Student, default_lr, evaluate, fit_many, time_epoch
 
 # %% ../nbs/11_reproduce.ipynb #paper-name

@@ -15,10 +15,11 @@ from torch.nn.utils import clip_grad_norm_
 from .core import parse_scales, seed_of
 from .decoupling import Scorer, eval_mode
 from .evaluation import hits
-from .losses import CE, Objective, Term
+from .losses import CE
 from .recipe import Recipe
 from .speed import keep_depthwise, loss_and_gradients, set_scalar, to_model_dtype
 from .teacher import check_map, check_memory, scores
+from .terms import Objective, Term
 
 # %% ../nbs/08l_student.ipynb #student
 def _as_objective(given)->Objective:

@@ -31,7 +31,8 @@ from .core import (NUMBERS_VERSION, _not_finite, atomic_write, check_choice, pro
 from .data import PINNED, load_data
 from .losses import METHODS
 from .methods import as_published, pair_scales
-from .models import MODELS, cost, create_model, load_weights, model_fingerprint
+from .models import MODELS, cost, create_model, load_weights
+from .weights import model_fingerprint
 from .reproduce import (DATASETS, PARAMETERS, Cell, Lab, check_parameters, for_humans, group_runs,
                               markdown_table, mean_std, near_chance, paired_difference, paper_name, published,
                               published_figures, seeds_run, speed_of, teacher_cell, versions)

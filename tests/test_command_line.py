@@ -5,7 +5,8 @@ from importlib import import_module
 import numpy as np, pytest
 from conftest import BIN, ROOT
 from icd_nb.hints import HintPoints
-from icd_nb.models import create_model, save_weights
+from icd_nb.models import create_model
+from icd_nb.weights import save_weights
 
 def scripts():
     "The console scripts of settings.ini: name → module:function"

@@ -6,7 +6,8 @@ from conftest import BIN, ROOT
 from icd_nb import checkpoint, tables, trainer
 from icd_nb.core import NUMBERS_VERSION
 from icd_nb.data import PINNED, load_data
-from icd_nb.models import create_model, load_weights, model_fingerprint, save_weights
+from icd_nb.models import create_model, load_weights
+from icd_nb.weights import model_fingerprint, save_weights
 from icd_nb.reproduce import Cell, Lab, paper_name, published_figures
 from icd_nb.tables import (FEATURE_METHODS, LOGIT_METHODS, PAIRS, Ledger, comparisons, fill, has_result, is_full, label, overview, pair_methods, pair_table, plan, same_pair,
                            split_contexts, stale, stale_note, table_cell, table_row, verdict)
