@@ -23,7 +23,7 @@ from . import models
 from .data import Augment, ImageData, train_batches
 from .data.augment import IMAGENET_MEAN, IMAGENET_STD
 from .decoupling import Scorer
-from .layers import record
+from .features.layers import record
 from .losses import objective
 from .models import cost, create_model
 from .reproduce import markdown_table, paired_difference, paper_name

@@ -29,7 +29,7 @@ from .data import ImageData, load_data
 from .data.augment import centre_view
 from .data.batches import batches
 from .decoupling import eval_mode
-from .layers import hooked
+from .features.layers import hooked
 from .models import create_model, load_weights
 
 # %% ../nbs/08_hints.ipynb #centred
