@@ -14,7 +14,8 @@ from pathlib import Path
 from .features.contrast import CRD, VID
 from .core import check_choice
 from .features.maps import AT, FitNet, beside_ce
-from .hints import HintPoints, even_points, find_blocks
+from .hints.blocks import find_blocks
+from .hints.points import HintPoints, even_points
 from .losses import METHODS, Objective, Term, method, objective
 import icd_nb.features.relations, icd_nb.features.review # they register their methods
 
