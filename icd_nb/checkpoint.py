@@ -17,12 +17,15 @@ from .core import atomic_write, read_json, write_json
 def _flat(o, path=''):
     "Nested settings as `{'recipe.lr': 0.05, …}`"
     if not isinstance(o, dict): return {path: o}
-    return {k: v for name, value in o.items() for k, v in _flat(value, f'{path}.{name}' if path else str(name)).items()}
+    flat = {}
+    for name, value in o.items(): flat |= _flat(value, f'{path}.{name}' if path else str(name))
+    return flat
 
 def differences(old:dict, new:dict)->list: # lines such as `recipe.lr: 0.05 there, 0.1 here`
     "What differs between the settings of two trainings"
-    a, b = (_flat(json.loads(json.dumps(o))) for o in (old, new)) # tuples as lists, as JSON has them
-    return [f'{k}: {a.get(k)} there, {b.get(k)} here' for k in dict.fromkeys([*a, *b]) if a.get(k) != b.get(k)]
+    a, b = (_flat(json.loads(json.dumps(o))) for o in (old, new)) # as JSON has them: tuples are lists
+    other = [k for k in dict.fromkeys([*a, *b]) if a.get(k) != b.get(k)]
+    return [f'{k}: {a.get(k)} there, {b.get(k)} here' for k in other]
 
 # %% ../nbs/08d_checkpoint.ipynb #claim
 KEPT = 'checkpoint.pt', 'checkpoint-before.pt', 'student.safetensors'
@@ -34,8 +37,8 @@ def claim(folder, about:dict # the settings of the training
     note, taken = folder/'settings.json', [o for o in KEPT if (folder/o).exists()]
     old = read_json(note) if note.exists() else None
     if taken and not isinstance(old, dict):
-        raise ValueError(f"the folder {folder} holds a training ({taken[0]}) without saying which one (settings.json): "
-                         "name another folder, or delete this one")
+        raise ValueError(f"the folder {folder} holds a training ({taken[0]}) without saying which one "
+                         "(settings.json): name another folder, or delete this one")
     if taken and (other := differences(old, about)):
         raise ValueError(f"the folder {folder} holds another training ({'; '.join(other)}). "
                          "Name another folder, or delete this one to train anew")
@@ -64,8 +67,10 @@ def read_state(folder, device='cpu')->dict: # None where there is none
     for path in there:
         try: return _read(path, device)
         except Exception as e:
-            warnings.warn(f"{path} is damaged ({e}){': the one before it is used' if path is not there[-1] else ''}")
-    if there: raise ValueError(f"no checkpoint in {folder} is whole: delete them to train from the start")
+            more = '' if path is there[-1] else ': the one before it is used'
+            warnings.warn(f'{path} is damaged ({e}){more}')
+    if there: raise ValueError(f"no checkpoint in {folder} is whole: "
+                               "delete them to train from the start")
 
 # %% ../nbs/08d_checkpoint.ipynb #not-finite
 def not_finite(tensors:dict # name → tensor
@@ -79,17 +84,17 @@ def not_finite(tensors:dict # name → tensor
 
 def all_tensors(model:nn.Module, objective:nn.Module, opt)->dict: # name → tensor
     "Weights, statistics, gradients and momentum of a student"
-    out = dict(model.state_dict())
-    for who, m in dict(network=model, objective=objective).items():
-        for k, p in m.named_parameters(): out[f'gradient of {k}' if who == 'network' else f'gradient of {who}.{k}'] = p.grad
-    out |= {f'objective.{k}': v for k, v in objective.state_dict().items()}
-    for i, o in enumerate(opt.state.values()): out |= {f'optimizer, {k} {i}': v for k, v in o.items() if torch.is_tensor(v)}
+    out = dict(model.state_dict()) | {f'objective.{k}': v for k, v in objective.state_dict().items()}
+    for start, m in {'': model, 'objective.': objective}.items():
+        out |= {f'gradient of {start}{k}': p.grad for k, p in m.named_parameters()}
+    for i, o in enumerate(opt.state.values()):
+        out |= {f'optimizer, {k} {i}': v for k, v in o.items() if torch.is_tensor(v)}
     return out
 
 # %% ../nbs/08d_checkpoint.ipynb #stopping
 @contextmanager
 def _noted_signals():
-    "Inside the block SIGINT and SIGTERM are noted in the list that it gives; a second one acts at once"
+    "Inside the block SIGINT and SIGTERM are noted in a list; a second one acts at once"
     noted, before = [], {}
     def note(number, frame):
         if noted:
@@ -116,7 +121,8 @@ class Keeper:
     def due(self, within=False # in the middle of an epoch?
            )->bool:
         "Is it time to write?"
-        return time.monotonic() - self.saved > max(self.cost/self.share, self.every if within else 0)
+        pause = max(self.cost/self.share, self.every if within else 0)
+        return time.monotonic() - self.saved > pause
 
     def save(self, students):
         "Write the state of each student that is well"

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 import numpy as np, torch, torch.nn as nn
 from ..core import progress
-from ..data import ImageData, batches, centre_view
+from ..data.augment import centre_view
+from ..data.batches import ImageData, batches
 from ..decoupling import eval_mode
 from ..features.layers import hooked
 
