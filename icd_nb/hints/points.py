@@ -144,7 +144,7 @@ def _title(self:HintPoints)->str:
 @patch
 def plot(self:HintPoints, fig=None): # a figure or subfigure; default: a new one
     "The similarity map, the clusters as a strip over depth, and the hint points on both"
-    fig = fig or plt.figure(figsize=(4.6, 4.9), dpi=80, layout='constrained')
+    fig = fig or plt.figure(figsize=(4.6, 4.9), layout='constrained')
     top, strip = fig.subplots(2, 1, height_ratios=[12, 1])
     dots = dict(c='w', edgecolors='k', s=50, clip_on=False)
     image = top.imshow(self.similarity, vmin=0, vmax=1, cmap='viridis')
