@@ -25,8 +25,9 @@ from .decoupling import Scorer
 from .layers import record
 from .losses import objective
 from .models import cost, create_model
-from .reproduce import markdown_table, paired_difference, paper_name
-from .tables import label, num, shown_pair
+from .results.export import markdown_table
+from .results.published import paper_name, pair_name, recipe_title
+from .results.stats import Difference, mean_std, paired_difference, plus_minus
 from .trainer import Recipe, Speed, Student, default_lr, prepare_all
 
 # %% ../nbs/13_cost.ipynb #wait-for
@@ -340,14 +341,16 @@ def by_precision(results:list, # of a `Ledger` or of `Lab.run`
 
 def _two_precisions(fast, slow):
     s, seeds = fast[0]['settings'], {o['seed'] for o in fast} & {o['seed'] for o in slow}
-    mean, half, n = paired_difference(fast, slow)
+    mean, half, n = paired_difference(*({o['seed']: o['top1_last'] for o in rs} for rs in (fast, slow)))
     extra = [f'{k} {v}' for k, v in (s.get('hyper') or {}).items()] 
     if s.get('gamma', 2.) != 2.: extra.append(f"γ {s['gamma']:g}")
     if tuple(s.get('scales', (1,2,4))) != (1,2,4): extra.append(f"scales {tuple(s['scales'])}")
-    return dict(label=label(s), pair=shown_pair(s['teacher'], s['student']) if s.get('teacher') else paper_name(s['student']), method=', '.join([paper_name(s['method']), *extra]),
-                seeds=n, difference=mean, half=half, **{k: [o['top1_last'] for o in rs if o['seed'] in seeds] for k, rs in (('fast', fast), ('slow', slow))})
+    pair = pair_name(s['teacher'], s['student']) if s.get('teacher') else paper_name(s['student'])
+    return dict(label=recipe_title(s), pair=pair, method=', '.join([paper_name(s['method']), *extra]), seeds=n,
+                difference=mean, half=half, **{k: [o['top1_last'] for o in rs if o['seed'] in seeds] for k, rs in (('fast', fast), ('slow', slow))})
 
 def precision_table(rows, fast='bf16', slow='fp32')->str: # Markdown
     "`by_precision` as a table"
     return markdown_table(['data', 'pair', 'method', 'seeds', slow, fast, 'difference (95 %)'],
-        [[o['label'], o['pair'], o['method'], o['seeds'], num(o['slow']), num(o['fast']), '–' if o['difference'] is None else f"{o['difference']:+.2f}" + ('' if o['half'] is None else f" ± {o['half']:.2f}")] for o in rows])
+        [[o['label'], o['pair'], o['method'], o['seeds'], *(plus_minus(*mean_std(o[k])) for k in ('slow', 'fast')),
+          Difference(o['difference'], o['half'], o['seeds'])] for o in rows])
