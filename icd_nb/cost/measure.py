@@ -11,7 +11,7 @@ import re, time
 from statistics import median, quantiles
 import torch
 from ..models import cost
-from ..reproduce import markdown_table
+from ..results.export import markdown_table
 
 # %% ../../nbs/13_cost.ipynb #wait-for
 def _wait_for(device): # until it has done all that it was asked for

@@ -10,8 +10,9 @@ __all__ = ['code_fingerprint', 'store_run', 'stored_runs', 'targets', 'reached',
 from pathlib import Path
 from .. import core
 from ..core import read_json, short_hash, write_json
-from ..reproduce import markdown_table, paired_difference, paper_name
-from ..tables import label, num, shown_pair
+from ..results.export import markdown_table
+from ..results.published import pair_name, paper_name, recipe_title
+from ..results.stats import Difference, mean_std, paired_difference, plus_minus
 
 # %% ../../nbs/13b_cost_runs.ipynb #code-fingerprint
 def code_fingerprint()->str: # 8 hexadecimal digits
@@ -98,21 +99,16 @@ def _method_with_hyper(s): # from the settings of a result
 
 def _two_precisions(fast, slow):
     s, seeds = fast[0]['settings'], {r['seed'] for r in fast} & {r['seed'] for r in slow}
-    mean, half, n = paired_difference(fast, slow)
+    mean, half, n = paired_difference(*({o['seed']: o['top1_last'] for o in rs} for rs in (fast, slow)))
     def top1(results): return [r['top1_last'] for r in results if r['seed'] in seeds]
-    pair = shown_pair(s['teacher'], s['student']) if s.get('teacher') else paper_name(s['student'])
-    return dict(label=label(s), pair=pair, method=_method_with_hyper(s), seeds=n, difference=mean,
+    pair = pair_name(s['teacher'], s['student']) if s.get('teacher') else paper_name(s['student'])
+    return dict(label=recipe_title(s), pair=pair, method=_method_with_hyper(s), seeds=n, difference=mean,
                 half=half, fast=top1(fast), slow=top1(slow))
 
 # %% ../../nbs/13b_cost_runs.ipynb #precision-table
-def _shown_difference(row):
-    if row['difference'] is None: return '–'
-    half = '' if row['half'] is None else f" ± {row['half']:.2f}"
-    return f"{row['difference']:+.2f}{half}"
-
 def precision_table(rows, fast='bf16', slow='fp32')->str: # Markdown
     "`by_precision` as a table"
-    return markdown_table(
-        ['data', 'pair', 'method', 'seeds', slow, fast, 'difference (95 %)'],
-        [[r['label'], r['pair'], r['method'], r['seeds'], num(r['slow']), num(r['fast']),
-          _shown_difference(r)] for r in rows])
+    def line(r):
+        ours = [plus_minus(*mean_std(r[k])) for k in ('slow', 'fast')]
+        return [r['label'], r['pair'], r['method'], r['seeds'], *ours, Difference(r['difference'], r['half'], r['seeds'])]
+    return markdown_table(['data', 'pair', 'method', 'seeds', slow, fast, 'difference (95 %)'], map(line, rows))
