@@ -134,7 +134,6 @@ class Head:
     affine:bool # are all functions that follow affine?
     rows:Tensor # weights of the whole map's average and of R more `[1+R,H·W]`; None: it stays
     up:Tensor # weights of their scores in the cells' `[P,R]`; None: the rows are the cells
-
     @property
     def cells(self)->Tensor:
         "What each cell averages `[P,H·W]`"
