@@ -7,35 +7,41 @@ __all__ = ['Term', 'CellLoss', 'Wrapped', 'Warmup', 'Objective']
 
 # %% ../nbs/05a_terms.ipynb #terms-imports
 import inspect
-import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
-from .decoupling import Scores
+from .scores import Scores
 
 # %% ../nbs/05a_terms.ipynb #summand
 class _Summand: # what can be weighted and added: terms and objectives
-    def __mul__(self, w): return Objective(*((w*v, term) for _, v, term in Objective(self).items())) if isinstance(w, (int, float)) else NotImplemented
+    def __mul__(self, w):
+        if not isinstance(w, (int, float)): return NotImplemented
+        return Objective(*((w*v, term) for _, v, term in Objective(self).items()))
     def __add__(self, o): return Objective(self, o) if isinstance(o, _Summand) else NotImplemented
-    def __radd__(self, o): return Objective(self) if o == 0 else NotImplemented # so that sum() works
+    def __radd__(self, o): return Objective(self) if o == 0 else NotImplemented # for sum()
     __rmul__ = __mul__
 
 class Term(_Summand, nn.Module):
     "One named part of an objective; each argument of its constructor is kept under its own name"
     name, needs_local, needs_teacher = 'term', False, True
-    beside = False # does it only go along with other terms? of a sum of methods, the first alone brings such terms
-    student_layers, teacher_layers = (), () # modules whose outputs it wants in `s.feats` and `t.feats`
+    beside = False # is it only there beside others, as CE is? a sum of methods has it once
+    student_layers, teacher_layers = (), () # modules whose outputs it wants in `s.feats`, `t.feats`
     def forward(self, s:Scores, t:Scores, y:Tensor)->Tensor:
         "One number, a scalar tensor"
         raise NotImplementedError(f"{type(self).__name__} has no forward")
     def factor(self, epoch):
         "What the term is multiplied by in this epoch, counted from 1"
         return 1.
-    def bind(self, student:nn.Module, teacher:nn.Module, x:Tensor, labels:Tensor=None): # `labels` of all training images
-        "Called once before training, with both networks and a few images: the place to choose layers"
+    def bind(self, student:nn.Module, teacher:nn.Module, x:Tensor,
+             labels:Tensor=None): # of all training images
+        "Called once before training, with both networks and a few images, to choose layers"
     def build(self, s:Scores, t:Scores):
-        "Called once before training, with the scores and layer outputs of one batch: the place to make adapters"
+        "Called once before training, with scores and layer outputs of a batch, to make adapters"
 
 # %% ../nbs/05a_terms.ipynb #shown
+def _arguments(term): # pairs of a constructor's parameter and the value that this term has for it
+    parameters = inspect.signature(type(term)).parameters.values()
+    return [(p, getattr(term, p.name)) for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+
 def _shown(p, v): # a parameter and its value, as in a call
     if isinstance(v, Term): return repr(v)
     return f'{p.name}={v:g}' if type(v) in (int, float) else f'{p.name}={v!r}'
@@ -43,12 +49,12 @@ def _shown(p, v): # a parameter and its value, as in a call
 @patch
 def __repr__(self:Term):
     "The expression that makes this term"
-    args = [(p, getattr(self, p.name)) for p in inspect.signature(type(self)).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    return f"{type(self).__name__}({', '.join(_shown(p, v) for p, v in args if type(v) in (int, float) or v is not p.default)})"
+    said = [(p, v) for p, v in _arguments(self) if type(v) in (int, float) or v is not p.default]
+    return f"{type(self).__name__}({', '.join(_shown(p, v) for p, v in said)})"
 
 # %% ../nbs/05a_terms.ipynb #cell-loss
 class CellLoss(Term):
-    "A term that compares scores one image, or one cell, at a time; `SDD` takes such a term to all cells"
+    "A term that compares one image, or one cell, at a time; `SDD` takes such a term to all cells"
     def cells(self, s:Scores, t:Scores, y:Tensor, local:bool)->Tensor:
         "The loss of each image `[B]` or, if `local`, of each cell `[B,P]`"
         raise NotImplementedError(f"{type(self).__name__} has no cells")
@@ -76,19 +82,23 @@ class Wrapped(Term):
 class Warmup(Wrapped):
     "A term that grows linearly to its full strength over `epochs`"
     def __init__(self, term:Term, epochs:float=20):
-        if not isinstance(term, Term): raise ValueError(f"Warmup takes one term; weights and sums go outside, as in 0.9*Warmup(KD()): {term!r}")
+        if not isinstance(term, Term):
+            raise ValueError("Warmup takes one term; weights and sums go outside, "
+                             f"as in 0.9*Warmup(KD()): {term!r}")
         super().__init__(term)
         self.epochs = epochs
     def factor(self, epoch):
         part = epoch/max(self.epochs, 1)
-        return self.term.factor(epoch) * (part.clamp(max=1.) if isinstance(part, Tensor) else min(part, 1.))
+        part = part.clamp(max=1.) if isinstance(part, Tensor) else min(part, 1.)
+        return self.term.factor(epoch) * part
 
 # %% ../nbs/05a_terms.ipynb #objective
 class Objective(_Summand, nn.Module):
     "A sum of weighted terms, each under a name of its own"
     def __init__(self, *terms): # terms, pairs `(weight, term)`, or objectives
         super().__init__()
-        self.weights, self.terms, self.scales = {}, nn.ModuleDict(), None # scales: those that it was made for
+        self.weights, self.terms = {}, nn.ModuleDict() # both by name
+        self.scales = None # of the cells, where it was made for certain ones
         for o in terms: self._add(o)
 
     def _add(self, o):
@@ -97,7 +107,8 @@ class Objective(_Summand, nn.Module):
             self.scales = o.scales or self.scales
             return
         w, term = o if isinstance(o, tuple) else (1., o)
-        if not isinstance(term, Term): raise ValueError(f"an objective is made of terms, such as CE() or KD(), not {term!r}")
+        if not isinstance(term, Term):
+            raise ValueError(f"an objective is made of terms, such as CE() or KD(), not {term!r}")
         name, n = term.name, 2
         while name in self.weights: name, n = f'{term.name}{n}', n+1
         self.weights[name], self.terms[name] = w, term
@@ -106,14 +117,18 @@ class Objective(_Summand, nn.Module):
         "Name, weight and term of each"
         return [(name, self.weights[name], term) for name, term in self.terms.items()]
 
-    def __repr__(self): return ' + '.join(f'{term!r}' if w == 1 else f'{w:g}*{term!r}' for _, w, term in self.items())
+    def __repr__(self):
+        return ' + '.join(f'{o!r}' if w == 1 else f'{w:g}*{o!r}' for _, w, o in self.items())
 
 # %% ../nbs/05a_terms.ipynb #forward
 @patch
-def forward(self:Objective, s:Scores, t:Scores, y:Tensor, epoch=None): # `epoch` from 1, a number or a tensor; None: all terms at full strength
-    "The total, and `{name: what it put into the total}`"
+def forward(self:Objective, s:Scores, t:Scores, y:Tensor, # student, teacher (or None), labels `[B]`
+            epoch=None # from 1, a number or a tensor; None: all terms at full strength
+           )->tuple: # a scalar, and a dictionary of scalars without gradient
+    "The total, and what each term put into it, by name"
     self.check(s, t)
-    parts = {name: (w if epoch is None else w*term.factor(epoch)) * term(s, t, y) for name, w, term in self.items()}
+    def weight(w, term): return w if epoch is None else w*term.factor(epoch)
+    parts = {name: weight(w, term) * term(s, t, y) for name, w, term in self.items()}
     first, *others = parts.values()
     return sum(others, first), {name: o.detach() for name, o in parts.items()}
 
@@ -140,7 +155,8 @@ def teacher_layers(self:Objective)->tuple:
 
 # %% ../nbs/05a_terms.ipynb #bind
 @patch
-def bind(self:Objective, student:nn.Module, teacher:nn.Module, x:Tensor, labels:Tensor=None): # `labels` of all training images
+def bind(self:Objective, student:nn.Module, teacher:nn.Module, x:Tensor, # a few images `[B,3,H,W]`
+         labels:Tensor=None): # of all training images
     "Let each term choose its layers"
     for o in self.terms.values(): o.bind(student, teacher, x, labels)
 
@@ -152,12 +168,17 @@ def build(self:Objective, s:Scores, t:Scores):
 # %% ../nbs/05a_terms.ipynb #check
 @patch
 def check(self:Objective, s:Scores, t:Scores):
-    "Stop with a reason if student and teacher do not fit each other, or this objective"
+    "A `ValueError` if student and teacher do not fit each other, or this objective"
     if not self.needs_teacher: return
     if t is None: raise ValueError(f"{self} compares with a teacher, and there is none")
-    if s.logits.shape != t.logits.shape: raise ValueError(f"student logits {list(s.logits.shape)}, teacher logits {list(t.logits.shape)}: other classes or other images")
-    if self.needs_local and (s.local is None or t.local is None): raise ValueError(f"{self} compares cells: score both networks with Scorer(model, scales=…)")
-    if self.needs_local and s.scales != t.scales: raise ValueError(f"the student's cells have scales {s.scales}, the teacher's {t.scales}")
+    if s.logits.shape != t.logits.shape:
+        raise ValueError(f"student logits {list(s.logits.shape)}, teacher logits "
+                         f"{list(t.logits.shape)}: other classes or other images")
+    if not self.needs_local: return
+    if s.local is None or t.local is None:
+        raise ValueError(f"{self} compares cells: score both networks with Scorer(model, scales=…)")
+    if s.scales != t.scales:
+        raise ValueError(f"the student's cells have scales {s.scales}, the teacher's {t.scales}")
 
 # %% ../nbs/05a_terms.ipynb #term-settings
 def _plain(v): # an argument as JSON can hold it
@@ -168,8 +189,7 @@ def _plain(v): # an argument as JSON can hold it
 @patch
 def settings(self:Term)->dict:
     "The term's class and its arguments"
-    names = [p.name for p in inspect.signature(type(self)).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    return dict(kind=type(self).__name__, **{o: _plain(getattr(self, o)) for o in names})
+    return dict(kind=type(self).__name__, **{p.name: _plain(v) for p, v in _arguments(self)})
 
 @patch
 def settings(self:Objective)->dict:

@@ -1,7 +1,8 @@
 "The modules and the README say what the notebooks say"
 import os, shutil, subprocess, sys
 from pathlib import Path
-from icd_nb.tables import Ledger, fresh, ledger_state
+from icd_nb.results.ledger import Ledger
+from icd_nb.results.overview import ledger_state
 from make_readme import ROOT, images, readme
 
 def test_modules_are_exported(tmp_path):
@@ -20,4 +21,5 @@ def test_readme_is_made():
     for path, data in images().items(): assert path.read_bytes() == data, 'run python tests/make_readme.py'
 
 def test_readme_shows_the_ledger():
-    assert ledger_state(fresh(Ledger(ROOT/'results'))) in (ROOT/'README.md').read_text(), 'run nbs/index.ipynb, then python tests/make_readme.py'
+    state = ledger_state(Ledger(ROOT/'results').to_frame(fresh=True))
+    assert state in (ROOT/'README.md').read_text(), 'run nbs/index.ipynb, then python tests/make_readme.py'

@@ -28,7 +28,7 @@ def test_wheel(tmp_path):
     wheel, = (tmp_path/'dist').glob('icd_nb-*.whl')
     site = tmp_path/'site'
     subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--target', site, wheel], check=True)
-    code = ("import icd_nb, torch; from icd_nb.models import create_model; from icd_nb.decoupling import local_logits; from icd_nb.reproduce import published_figures; "
+    code = ("import icd_nb, torch; from icd_nb.models import create_model; from icd_nb.decoupling import local_logits; from icd_nb.results.published import published_figures; "
             "print(icd_nb.__file__, tuple(local_logits(create_model('resnet8'), torch.randn(2,3,32,32)).shape), len(published_figures()))")
     out = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env={'PYTHONPATH': str(site)}, check=True, capture_output=True, text=True).stdout
     assert str(site) in out and '(2, 100, 21)' in out and '865' in out

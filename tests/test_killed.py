@@ -9,7 +9,8 @@ def run(folder, dies_at=None):
     from icd_nb import checkpoint, trainer
     from icd_nb.data import load_data
     from icd_nb.models import create_model
-    from icd_nb.reproduce import Cell, Lab
+    from icd_nb.results.lab import Lab
+    from icd_nb.results.run import Run
     count, real = [0], os.replace
     def replace(a, b):
         count[0] += 1
@@ -20,8 +21,8 @@ def run(folder, dies_at=None):
     checkpoint.Keeper.due = lambda self, within=False: True
     data = load_data('minibirds', n_train=20, n_test=20)
     lab = Lab(data, folder, 'cpu', trainer.Speed.plain(), teacher=create_model('resnet8', data.num_classes, seed=3))
-    cells = [Cell(data.name, 'resnet8', 'resnet8', method, epochs=2, bs=10) for method in ('icd_kd', 'fitnet')]
-    lab.run(cells)
+    runs = [Run(data.name, 'resnet8', 'resnet8', method, epochs=2, bs=10) for method in ('icd_kd', 'fitnet')]
+    lab.run(runs)
     return count[0]
 
 def in_child(*args)->int:
