@@ -82,7 +82,7 @@ def dkd_loss(s:Tensor, # student logits `[B,K]`
 
 # %% ../nbs/05b_kd.ipynb #nkd
 class NKD(CellLoss):
-    "Cross entropy of the target at T=1, plus `gamma` T² times that of the others (arXiv 2303.13005)"
+    "Cross entropy of the target at T=1 plus `gamma` T² times the others' (arXiv 2303.13005)"
     name = 'nkd'
     def __init__(self, gamma:float=1.5, T:float=1., drop_target:bool=False):
         super().__init__()
