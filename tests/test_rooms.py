@@ -7,8 +7,8 @@ LINES, NAMES, WIDTH = 250, 20, 100
 GENERATED = {'_modidx'}
 # Rooms that are still to be divided or rewritten: this list only ever gets shorter
 NOT_YET = """
-    __init__ cache checkpoint contrast core cost data decoupling features fold gram graph
-    hints layers losses methods minibirds models pooling relations review terms trainer
+    __init__ cache checkpoint core cost data decoupling fold gram graph
+    losses minibirds models pooling terms trainer
     weights zoo.mobilenetv2 zoo.resnet zoo.resnet_imagenet zoo.shufflenet zoo.vgg zoo.wrn""".split()
 
 def rooms():
