@@ -16,7 +16,8 @@ from torch import nn
 from .core import (NUMBERS_VERSION, atomic_write, fingerprint, free_bytes, get_device,
                          parse_scales, progress, read_json, write_json)
 from .data.augment import all_views, crop, view_number
-from .decoupling import MASKED, Scorer, Scores
+from .decoupling import Scorer
+from .scores import MASKED, Scores
 from .weights import model_fingerprint
 from .pooling import multiscale_pool, n_cells
 from .speed import Speed, to_model_dtype

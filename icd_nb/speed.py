@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 from .core import check_choice
-from .decoupling import Scores
+from .scores import Scores
 
 # %% ../nbs/08h_speed.ipynb #has-bf16
 def has_bf16(device:torch.device)->bool:

@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from .core import parse_scales, seed_of
-from .decoupling import Scorer, eval_mode
+from .decoupling import eval_mode, Scorer
 from .evaluation import hits
 from .losses import CE
 from .recipe import Recipe

@@ -11,7 +11,8 @@ from dataclasses import replace
 import torch
 from torch import nn
 from .core import free_bytes
-from .decoupling import Scorer, Scores
+from .decoupling import Scorer
+from .scores import Scores
 from .fold import folded
 from .features.layers import record
 from .pooling import cell_slices, n_cells

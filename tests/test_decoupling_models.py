@@ -2,7 +2,7 @@
 import pytest, torch, torchvision
 from torch import nn
 from torchvision.models import get_model
-from icd_nb.decoupling import CellRows, Scorer, local_logits, eval_mode
+from icd_nb.decoupling import eval_mode, local_logits, CellRows, Scorer
 from icd_nb.pooling import multiscale_pool
 
 TORCHVISION = dict(resnet18=64, resnet50=64, resnext50_32x4d=64, mobilenet_v2=64, mobilenet_v3_small=64, mobilenet_v3_large=64, efficientnet_b0=64, convnext_tiny=64,

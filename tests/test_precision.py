@@ -3,7 +3,8 @@ from itertools import islice
 import pytest, torch
 from conftest import ROOT
 from icd_nb.data import load_data, train_batches
-from icd_nb.decoupling import Scorer, Scores
+from icd_nb.decoupling import Scorer
+from icd_nb.scores import Scores
 from icd_nb.losses import objective
 from icd_nb.models import create_model, load_weights
 

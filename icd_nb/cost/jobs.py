@@ -15,7 +15,8 @@ from .measure import compare, profile, profile_table, race, reason
 from .published import (PlainImages, PlainLoss, PlainScorer, fast_step, noise_data,
                                    plain_evaluate, plain_loader, published_step, smooth_jpegs)
 from ..data import test_batches, train_batches
-from ..decoupling import Scorer, Scores
+from ..decoupling import Scorer
+from ..scores import Scores
 from ..evaluation import evaluate
 from ..losses import objective
 from ..models import cost, create_model

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from ..data import Augment, ImageData, train_batches
 from ..data.augment import IMAGENET_MEAN, IMAGENET_STD
-from ..decoupling import Scores
+from ..scores import Scores
 from ..features.layers import record
 from ..losses import objective
 from ..recipe import Recipe

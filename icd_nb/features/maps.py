@@ -10,7 +10,7 @@ __all__ = ['same_size', 'FeatureTerm', 'regressor', 'FitNet', 'attention_map', '
 import torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor
-from ..decoupling import Scores, in_single
+from ..scores import Scores, in_single
 from .layers import pair_stages, record, spatial_size, stages
 from ..losses import CE, KD, method
 from ..records import published

@@ -8,7 +8,7 @@ __all__ = ['likeness', 'SP', 'distances', 'angles', 'RKD', 'affinity', 'PKT', 'p
 # %% ../../nbs/07a_relations.ipynb #af013f6c
 import torch, torch.nn.functional as F
 from torch import Tensor
-from ..decoupling import Scores, in_single
+from ..scores import Scores, in_single
 from .layers import head_input, vec
 from .maps import FeatureTerm, beside_ce
 from ..losses import CE, KD, METHODS, SDD, _icd, method

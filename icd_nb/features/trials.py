@@ -8,7 +8,8 @@ __all__ = ['observe', 'scores_with', 'value_of', 'descend', 'check_descent']
 # %% ../../nbs/06b_trials.ipynb #trials-imports
 import torch, torch.nn as nn
 from torch import Tensor
-from ..decoupling import Scores, eval_mode
+from ..decoupling import eval_mode
+from ..scores import Scores
 from .layers import record, tiny_cnn
 from ..terms import Term
 
