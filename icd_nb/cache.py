@@ -15,11 +15,12 @@ from fastcore.basics import patch
 from torch import nn
 from .core import (NUMBERS_VERSION, atomic_write, fingerprint, get_device, parse_scales,
                          progress, read_json, write_json)
-from .data import all_views, crop, view_number
+from .data.augment import all_views, crop, view_number
 from .decoupling import MASKED, Scorer, Scores
 from .weights import model_fingerprint
 from .pooling import multiscale_pool, n_cells
-from .trainer import Speed, to_model_dtype, scores
+from .speed import Speed, to_model_dtype
+from .teacher import scores
 
 # %% ../nbs/09a_cache.ipynb #cache-bytes
 def cache_bytes(n:int, # training images

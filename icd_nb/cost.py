@@ -20,9 +20,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from .core import read_json, short_hash, write_json
 from . import models
-from .data import IMAGENET_MEAN, IMAGENET_STD, Augment, ImageData, train_batches
+from .data import Augment, ImageData, train_batches
+from .data.augment import IMAGENET_MEAN, IMAGENET_STD
 from .decoupling import Scorer
-from .layers import record
+from .features.layers import record
 from .losses import objective
 from .models import cost, create_model
 from .results.export import markdown_table

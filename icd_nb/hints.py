@@ -25,9 +25,11 @@ from fastcore.basics import patch
 from fastcore.script import call_parse
 from .core import (atomic_write, check_choice, generator, get_device, progress, read_json,
                          write_json)
-from .data import ImageData, batches, centre_view, load_data
+from .data import ImageData, load_data
+from .data.augment import centre_view
+from .data.batches import batches
 from .decoupling import eval_mode
-from .layers import hooked
+from .features.layers import hooked
 from .models import create_model, load_weights
 
 # %% ../nbs/08_hints.ipynb #centred

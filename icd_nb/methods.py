@@ -11,12 +11,12 @@ import inspect, re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from .contrast import CRD, VID
+from .features.contrast import CRD, VID
 from .core import check_choice
-from .features import AT, FitNet, beside_ce
+from .features.maps import AT, FitNet, beside_ce
 from .hints import HintPoints, even_points, find_blocks
 from .losses import METHODS, Objective, Term, method, objective
-import icd_nb.relations, icd_nb.review # they register their methods
+import icd_nb.features.relations, icd_nb.features.review # they register their methods
 
 # %% ../nbs/08a_methods.ipynb #hint-names
 def hint_names(hints # names, `HintPoints`, a file of them, or a list as text

@@ -2,7 +2,7 @@
 import pytest, torch, torchvision
 from safetensors.torch import load_file
 from icd_nb.data import Augment, ImageData
-from icd_nb.features import FeatureTerm
+from icd_nb.features.maps import FeatureTerm
 from icd_nb.hints import even_points, find_blocks
 from icd_nb.losses import METHODS, objective
 from icd_nb.methods import AtHints

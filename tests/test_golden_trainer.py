@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from icd_nb.data import CIFAR100_AUGMENT, Augment, ImageData
+from icd_nb.data import Augment, ImageData
+from icd_nb.data.cifar100 import CIFAR100_AUGMENT
 from icd_nb.losses import objective
 from icd_nb.models import create_model
 from icd_nb.trainer import Recipe, Speed, Student, fit

@@ -2,10 +2,9 @@
 import hashlib, os
 from dataclasses import replace
 import numpy as np, pytest, torch
-from icd_nb import minibirds
 from icd_nb.cache import TableFile
 from icd_nb.core import fingerprint, read_json, write_json
-from icd_nb.data import PINNED, load_cifar100, load_data, load_minibirds
+from icd_nb.data import DATASETS, load_cifar100, load_data, load_minibirds, minibirds
 
 PARTS = ('train_x', 'train_y', 'test_x', 'test_y')
 
@@ -23,7 +22,7 @@ def arrays(data): return {k: getattr(data, k).numpy() for k in PARTS}
 
 def draws(monkeypatch, parts):
     "From now on these are drawn, at no cost"
-    monkeypatch.setattr(minibirds, 'minibirds', lambda **kw: parts)
+    monkeypatch.setattr(minibirds, 'draw_set', lambda **kw: parts)
 
 def flip_bit(path, at):
     "Change one bit of a file"
@@ -36,13 +35,13 @@ def flip_bit(path, at):
 def test_drawing_is_pinned(birds):
     "Every byte of 4,000 pictures and labels, without a tolerance"
     assert fingerprint(*[getattr(birds, k) for k in PARTS]) == '41aeff2e'
-    assert birds.fingerprint == PINNED['minibirds'] == '5606bbd6'
+    assert birds.fingerprint == DATASETS['minibirds'].fingerprint == '5606bbd6'
     assert load_data('minibirds').fingerprint == birds.fingerprint
 
 def test_cifar100_is_pinned():
     folder = os.environ.get('ICD_NB_CIFAR100')
     if not folder: pytest.skip('ICD_NB_CIFAR100 names no folder that holds cifar-100-python')
-    assert load_cifar100(folder).fingerprint == PINNED['cifar100'] == 'c501773b'
+    assert load_cifar100(folder).fingerprint == DATASETS['cifar100'].fingerprint == 'c501773b'
 
 @pytest.mark.parametrize('part', PARTS)
 def test_one_bit_more_is_another_set(birds, part):
