@@ -9,13 +9,17 @@ __all__ = []
 # %% ../nbs/00c_face.ipynb #face-names
 from importlib import import_module
 
-_ROOMS = dict(data='load_data ImageData Augment', models='create_model load_weights', decoupling='local_logits',
-              losses='objective METHODS CE KD SDD Structure', trainer='Recipe Speed Student fit fit_many evaluate',
-              hints='select_hints') # room → its names
+_ROOMS = { # room → its names
+    'data': 'load_data ImageData Augment',
+    'models': 'create_model load_weights',
+    'decoupling': 'local_logits',
+    'losses': 'objective METHODS CE KD SDD Structure',
+    'trainer': 'Recipe Speed Student fit fit_many evaluate',
+    'hints': 'select_hints'}
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 def __getattr__(name):
-    if name not in _ROOM_OF: raise AttributeError(f"icd_nb has no {name!r}; it has {', '.join(_ROOM_OF)}, and its modules")
-    return getattr(import_module(f'icd_nb.{_ROOM_OF[name]}'), name)
+    if name in _ROOM_OF: return getattr(import_module(f'icd_nb.{_ROOM_OF[name]}'), name)
+    raise AttributeError(f"icd_nb has no {name!r}; it has {', '.join(_ROOM_OF)}, and its modules")
 
 def __dir__(): return sorted([*globals(), *_ROOM_OF])

@@ -47,6 +47,6 @@ def evaluate(model:nn.Module, data, # an `ImageData`
     top1, top5, loss, senseless = total.tolist()
     if senseless:
         raise FloatingPointError(f"the scores of {senseless:.0f} of {n} test images are NaN "
-                                 "or +∞, so that the network has no accuracy: look at its weights and "
-                                 "running statistics")
+                                 "or +∞, so that the network has no accuracy: look at its weights "
+                                 "and running statistics")
     return dict(top1=100*top1/n, top5=100*top5/n, loss=loss/n)

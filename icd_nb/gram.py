@@ -9,16 +9,18 @@ __all__ = ['gram_matrix', 'structure', 'scale_weights', 'structures', 'structure
 import math
 import torch
 from .core import check_choice, parse_scales
-from .decoupling import MASKED, in_single
+from .scores import MASKED, in_single
 
 # %% ../nbs/05_gram.ipynb #full
-def _known(z): return in_single(z).masked_fill(z < MASKED/2, 0.) # without the classes that the network does not know
+def _known(z): # without the classes that the network does not know
+    return in_single(z).masked_fill(z < MASKED/2, 0.)
 
 def _exact(z): return torch.autocast(z.device.type, enabled=False) # no products in half precision
 
-def _cosines(z): # `[B,P,K]` → cosines, and what the products were multiplied by: 1/(‖zᵢ‖‖zⱼ‖), both `[B,P,P]`
+def _cosines(z): # `[B,P,K]` → cosines and the factors 1/(‖zᵢ‖‖zⱼ‖) of the products, both `[B,P,P]`
     G = torch.bmm(z, z.mT)
-    r = G.diagonal(dim1=-2, dim2=-1).clamp_min(1e-24).rsqrt() # 1/length; a cell of zeros has length 1e-12, as in `F.normalize`
+    squares = G.diagonal(dim1=-2, dim2=-1)
+    r = squares.clamp_min(1e-24).rsqrt() # 1/length; cells of zeros have 1e-12, as in `F.normalize`
     R = r[...,:,None]*r[...,None,:]
     return G*R, R
 
@@ -32,29 +34,33 @@ def structure(z:torch.Tensor, # scores of the cells of one scale `[B,P,K]`
               T:float=2. # temperature
              )->torch.Tensor: # log probabilities `[B,P,P]`: row i says which cells look like cell i
     "Row-wise log softmax of the Gram matrix at temperature `T`"
-    if z.shape[1] == 1: return 0*in_single(z[:,:,:1]) # one cell is like itself: log 1 = 0, whatever its scores
+    if z.shape[1] == 1: return 0*in_single(z[:,:,:1]) # a cell is like itself: log 1 = 0, whatever z
     return (gram_matrix(z)/T).log_softmax(-1)
 
 # %% ../nbs/05_gram.ipynb #scale-weights
 def scale_weights(scales, # such as `(1,2,4)`
                   how:str='rank' # `rank` as published, or `equal`
-                 )->tuple: # one weight a scale, in the order of the scales; their sum is 1
-    "What each scale's structure weighs"
+                 )->tuple: # one weight per scale, in the order of the scales; their sum is 1
+    "The weight of each scale's structure"
     check_choice(how, ('rank', 'equal'), 'weighting of scales')
     ranks = [1 + math.log2(m) if how == 'rank' else 1. for m in parse_scales(scales)]
     return tuple(r/sum(ranks) for r in ranks)
 
 # %% ../nbs/05_gram.ipynb #structures
 def structures(z:torch.Tensor, # scores of the cells of all scales `[B,P,K]`, scale by scale
-               scales=(1,2,4), T:float=2.)->tuple: # a `[B,m²,m²]` for each scale
-    "The `structure` of each scale"
+               scales=(1,2,4), # cells along each axis, for each scale
+               T:float=2. # temperature
+              )->tuple: # one `[B,m²,m²]` per scale
+    "The `structure` of each scale; `ValueError` if these are not the cells of the scales"
     scales = parse_scales(scales)
-    if z.shape[1] != sum(m*m for m in scales):
-        raise ValueError(f"{z.shape[1]} cells do not make scales {scales}, which have {' + '.join(str(m*m) for m in scales)} = {sum(m*m for m in scales)}")
-    return tuple(structure(o, T) for o in z.split([m*m for m in scales], 1))
+    sizes = [m*m for m in scales]
+    if z.shape[1] != sum(sizes):
+        raise ValueError(f"{z.shape[1]} cells do not make scales {scales}, "
+                         f"which have {' + '.join(map(str, sizes))} = {sum(sizes)}")
+    return tuple(structure(o, T) for o in z.split(sizes, 1))
 
 # %% ../nbs/05_gram.ipynb #kl-and-gradient
-def _kl_and_gradient(z, log_t, weight, T): # scores `[B,P,K]` of one scale, the teacher's structure; the sum over the batch, and the gradient
+def _kl_and_gradient(z, log_t, weight, T): # one scale: student scores `[B,P,K]`, teacher structure
     if z.shape[1] == 1: return z.new_zeros(()), torch.zeros_like(z)
     z = _known(z)
     C, R = _cosines(z)
@@ -68,7 +74,8 @@ class _StructureLoss(torch.autograd.Function):
     @staticmethod
     def forward(z, st, weights, T):
         scales = zip(z.split([o.shape[-1] for o in st], 1), st, weights)
-        with _exact(z): losses, gradients = zip(*(_kl_and_gradient(o, log_t, w/len(z), T) for o, log_t, w in scales))
+        with _exact(z): pairs = [_kl_and_gradient(o, log_t, w/len(z), T) for o, log_t, w in scales]
+        losses, gradients = zip(*pairs)
         return sum(losses), torch.cat(gradients, 1)
     @staticmethod
     def setup_context(ctx, inputs, output):

@@ -128,13 +128,12 @@ def _plot_terms(ax, student):
 def plot_history(students, title=''):
     "What each student's terms add to its loss, and its accuracy, over the epochs"
     n = len(students)+1
-    fig, axs = plt.subplots(1, n, figsize=(3.2*n, 3.2), layout='constrained')
+    fig, axs = plt.subplots(1, n, figsize=(2.9*n, 3), layout='constrained')
     for ax, student in zip(axs, students):
         _plot_terms(ax, student)
         epochs = [epoch['epoch'] for epoch in student.history]
         axs[-1].plot(epochs, [epoch['test_top1'] for epoch in student.history], label=student.name)
     axs[-1].set(title=title or 'Test images', xlabel='epoch', ylabel='top-1, %')
     for ax in axs: # below the axes, where no curve can be
-        ax.legend(fontsize=8, loc='upper center', bbox_to_anchor=(.5, -.22), ncols=4,
-                  columnspacing=1., frameon=False)
+        ax.legend(loc='upper center', bbox_to_anchor=(.5, -.22), ncols=4, columnspacing=1.)
     return fig

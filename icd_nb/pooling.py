@@ -24,30 +24,42 @@ def cell_slices(scales, dims:int=2)->dict: # scale → slice
     return out
 
 # %% ../nbs/03_pooling.ipynb #cell-boxes
-def cell_boxes(scales, H:int, W:int)->list: # P boxes (top, left, height, width)
+def _spans(m, L): # first place and end of each of `m` cells along an axis of length `L`
+    return [(i*L//m, -(-(i+1)*L//m)) for i in range(m)]
+
+def cell_boxes(scales, # cells along each axis, for each scale
+               H:int, W:int # height and width of the map or image
+              )->list: # P boxes (top, left, height, width)
     "The place of every cell on a map or image of `H`×`W`"
-    def spans(m, L): return [(i*L//m, -(-(i+1)*L//m)) for i in range(m)]
-    return [(t, l, b-t, r-l) for m in parse_scales(scales) for t,b in spans(m, H) for l,r in spans(m, W)]
+    return [(t, l, b-t, r-l) for m in parse_scales(scales)
+            for t,b in _spans(m, H) for l,r in _spans(m, W)]
 
 # %% ../nbs/03_pooling.ipynb #multiscale-pool
 _POOLS = {3: F.adaptive_avg_pool1d, 4: F.adaptive_avg_pool2d, 5: F.adaptive_avg_pool3d}
 
+def _check_map(fmap): # a `ValueError` if it cannot be pooled
+    if fmap.ndim in _POOLS and fmap.is_floating_point() and 0 not in fmap.shape[2:]: return
+    raise ValueError("a feature map is a float tensor [B,C,L], [B,C,H,W] or [B,C,D,H,W], "
+                     f"not {fmap.dtype} {list(fmap.shape)}")
+
 def multiscale_pool(fmap:Tensor, # feature map `[B,C,L]`, `[B,C,H,W]` or `[B,C,D,H,W]`
                     scales=(1,2,4), # cells along each axis, for each scale
-                    chained:bool=True # pool coarse scales from the finest grid (official code), or each from the map (paper)
+                    chained:bool=True # from the finest grid (code), or each from the map (paper)?
                    )->Tensor: # `[B,C,P]`, P = Σ mᵈ
-    "The average of every cell of every scale, scale by scale in the order given, row by row within a scale"
+    "The average of every cell, scale by scale in the order given, row by row within a scale"
     scales = parse_scales(scales)
-    if fmap.ndim not in _POOLS or not fmap.is_floating_point() or 0 in fmap.shape[2:]:
-        raise ValueError(f"a feature map is a float tensor [B,C,L], [B,C,H,W] or [B,C,D,H,W], not {fmap.dtype} {list(fmap.shape)}")
-    pool, g = _POOLS[fmap.ndim], max(scales)
-    grid = pool(fmap, g)
-    cells = [grid if m == g else pool(grid if chained and g % m == 0 else fmap, m) for m in scales]
-    return torch.cat([c.flatten(2) for c in cells], 2)
+    _check_map(fmap)
+    pool, finest = _POOLS[fmap.ndim], max(scales)
+    grid = pool(fmap, finest)
+    def cells(m):
+        if m == finest: return grid
+        return pool(grid if chained and finest % m == 0 else fmap, m)
+    return torch.cat([cells(m).flatten(2) for m in scales], 2)
 
 # %% ../nbs/03_pooling.ipynb #pool-matrix
 def pool_matrix(H:int, W:int, # the map's height and width
-                scales=(1,2,4), chained:bool=True # as in `multiscale_pool`
+                scales=(1,2,4), # cells along each axis, for each scale
+                chained:bool=True # as in `multiscale_pool`
                )->Tensor: # `[P,H·W]`, float64
     "The weight of every place of an `H`×`W` map in every cell; each row sums to 1"
     places = torch.eye(H*W, dtype=torch.float64).view(H*W, 1, H, W)

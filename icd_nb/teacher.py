@@ -104,8 +104,8 @@ def check_map(who, scorer, scales):
     places, m = next(iter(scorer.heads.values())).rows.shape[1], max(scales)
     if places == 1:
         raise ValueError(f"{who}: the last feature map is 1×1 for images of this size, so that "
-                         "all cells are the whole image: take larger images, a network that shrinks "
-                         "them less, or scales [1]")
+                         "all cells are the whole image: take larger images, a network that "
+                         "shrinks them less, or scales [1]")
     if places < m*m:
         warnings.warn(f"{who}: the last feature map has {places} places, so that the {m*m} cells "
                       f"of scale {m} repeat each other")

@@ -3,9 +3,11 @@ import pytest, torch, torchvision
 from safetensors.torch import load_file
 from icd_nb.data import Augment, ImageData
 from icd_nb.features.maps import FeatureTerm
-from icd_nb.hints import even_points, find_blocks
-from icd_nb.losses import METHODS, objective
-from icd_nb.methods import AtHints
+from icd_nb.hints.blocks import find_blocks
+from icd_nb.hints.points import even_points
+from icd_nb.hints.terms import AtHints
+from icd_nb.losses import objective
+from icd_nb.methods import METHODS
 from icd_nb.models import create_model
 from icd_nb.trainer import Recipe, Speed, Student, fit_many
 

@@ -14,6 +14,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from .layers import head_input, vec
 from .maps import FeatureTerm, beside_ce, same_size
 from ..losses import method
+from ..records import published
 
 # %% ../../nbs/07b_contrast.ipynb #gaussian
 class Gaussian(nn.Module):
@@ -224,16 +225,19 @@ class WCoRD(CRD):
 
 # %% ../../nbs/07b_contrast.ipynb #vid-2
 @method('vid')
+@published('VID', follows='RepDistiller', table='features', clip=None)
 def _vid(scales, gamma, vid_weight=1., with_kd=0., **hyper):
     "arXiv 1904.05835, as in RepDistiller"
     return beside_ce(vid_weight, VID(), with_kd=with_kd, **hyper)
 
 @method('crd')
+@published('CRD', follows='RepDistiller', table='features', clip=None)
 def _crd(scales, gamma, crd_weight=.8, negatives=16384, with_kd=0., **hyper):
     "arXiv 1910.10699, as in RepDistiller; CRD+KD has with_kd=1"
     return beside_ce(crd_weight, CRD(negatives=negatives), with_kd=with_kd, **hyper)
 
 @method('wcord')
+@published('WCoRD', follows='WCoRD', table='features', clip=None)
 def _wcord(scales, gamma, wcord_weight=1., negatives=16384, with_kd=0., **hyper):
     "arXiv 2012.08674, our reading: there is no official code"
     return beside_ce(wcord_weight, WCoRD(negatives=negatives), with_kd=with_kd, **hyper)

@@ -10,9 +10,11 @@ __all__ = ['same_size', 'FeatureTerm', 'regressor', 'FitNet', 'attention_map', '
 import torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor
-from ..decoupling import Scores
+from ..decoupling import Scores, in_single
 from .layers import pair_stages, record, spatial_size, stages
-from ..losses import CE, KD, Objective, Term, method
+from ..losses import CE, KD, method
+from ..records import published
+from ..terms import Objective, Term
 
 # %% ../../nbs/07_features.ipynb #same-size
 def same_size(fs:Tensor, ft:Tensor):
@@ -82,7 +84,7 @@ def _layer_output(scores:Scores, layer:str, who:str)->Tensor:
                          f"for {len(scores.logits)} images, "
                          "one per cell if it lies behind the average over places; "
                          "choose a layer before it, or its input, as in 'avgpool:in'")
-    return f.float() if f.dtype in (torch.float16, torch.bfloat16) else f
+    return in_single(f)
 
 def _shapes(a, fs, b, ft):
     return f"{a!r} of the student is {list(fs.shape)} and {b!r} of the teacher {list(ft.shape)}"
@@ -185,16 +187,19 @@ def beside_ce(weight, term:Term, ce_weight=1., with_kd=0., T=4., **_)->Objective
 
 # %% ../../nbs/07_features.ipynb #fitnet-2
 @method('fitnet')
+@published('FitNet', follows='RepDistiller', table='features', clip=None)
 def _fitnet(scales, gamma, fitnet_weight=100., with_kd=0., **hyper):
     "arXiv 1412.6550, as in RepDistiller: the second stage, in one phase of training"
     return beside_ce(fitnet_weight, FitNet(), with_kd=with_kd, **hyper)
 
 @method('at')
+@published('AT', follows='RepDistiller', table='features', clip=None)
 def _at(scales, gamma, at_weight=1000., with_kd=0., **hyper):
     "arXiv 1612.03928, as in RepDistiller"
     return beside_ce(at_weight, AT(), with_kd=with_kd, **hyper)
 
 @method('nst')
+@published('NST', follows='RepDistiller', table='features', clip=None)
 def _nst(scales, gamma, nst_weight=50., with_kd=0., **hyper):
     "arXiv 1707.01219, as in RepDistiller"
     return beside_ce(nst_weight, NST(), with_kd=with_kd, **hyper)

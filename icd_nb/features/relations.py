@@ -8,10 +8,12 @@ __all__ = ['likeness', 'SP', 'distances', 'angles', 'RKD', 'affinity', 'PKT', 'p
 # %% ../../nbs/07a_relations.ipynb #af013f6c
 import torch, torch.nn.functional as F
 from torch import Tensor
-from ..decoupling import Scores
+from ..decoupling import Scores, in_single
 from .layers import head_input, vec
 from .maps import FeatureTerm, beside_ce
-from ..losses import CE, CellLoss, KD, METHODS, SDD, _icd, method
+from ..losses import CE, KD, METHODS, SDD, _icd, method
+from ..records import published
+from ..terms import CellLoss
 
 # %% ../../nbs/07a_relations.ipynb #likeness
 def likeness(f:Tensor # features `[B,…]`
@@ -100,7 +102,7 @@ class DIST(CellLoss):
 def standardise(z:Tensor # logits, classes are dimension 1
                )->Tensor:
     "Logits less their mean, in units of their standard deviation over the classes"
-    z = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
+    z = in_single(z)
     return (z - z.mean(1, keepdim=True))/(z.std(1, keepdim=True) + 1e-7)
 
 # %% ../../nbs/07a_relations.ipynb #standardised
@@ -120,40 +122,57 @@ class Standardised(CellLoss):
 
 # %% ../../nbs/07a_relations.ipynb #sp-2
 @method('sp')
+@published('SP', follows='RepDistiller', table='features', clip=None)
 def _sp(scales, gamma, sp_weight=3000., with_kd=0., **hyper):
     "arXiv 1907.09682, as in RepDistiller: the last stage"
     return beside_ce(sp_weight, SP(), with_kd=with_kd, **hyper)
 
 @method('rkd')
+@published('RKD', follows='RepDistiller', table='features', clip=None)
 def _rkd(scales, gamma, rkd_weight=1., with_kd=0., **hyper):
     "arXiv 1904.05068, as in RepDistiller: 25 × distance + 50 × angle"
     return beside_ce(rkd_weight, RKD(), with_kd=with_kd, **hyper)
 
 @method('pkt')
+@published('PKT', follows='RepDistiller', table='features', clip=None)
 def _pkt(scales, gamma, pkt_weight=30000., with_kd=0., **hyper):
     "arXiv 1803.10837, as in RepDistiller"
     return beside_ce(pkt_weight, PKT(), with_kd=with_kd, **hyper)
 
 # %% ../../nbs/07a_relations.ipynb #dist-2
 @method('dist')
+@published(follows='DIST', table='other', clip=None)
 def _dist(scales, gamma, T=4., dist_beta=2., dist_gamma=2., **_):
     "arXiv 2205.10536, CIFAR-100"
     return CE() + DIST(dist_beta, dist_gamma, T)
 
+_LS = {('vgg13', 'vgg8'): dict(T=3.), ('resnet32x4', 'wrn_16_2'): dict(T=3.),
+       ('resnet32x4', 'wrn_40_2'): dict(T=3.), ('wrn_40_2', 'MobileNetV2'): dict(T=3.),
+       ('vgg13', 'MobileNetV2'): dict(T=3.),
+       ('ResNet50', 'MobileNetV2'): dict(T=3., ls_weight=1.)} # from the names of the authors' logs
+
+def _ls_by_pair(dataset, teacher, student):
+    return _LS.get((teacher, student), {}) if dataset == 'cifar100' else {}
+
 @method('kd_ls')
+@published('KD+LS', follows='LS', table='other', clip=None, by_pair=_ls_by_pair)
 def _kd_ls(scales, gamma, T=2., ce_weight=.1, ls_weight=9., **_):
     "arXiv 2403.01427, official code; T is 3 for some pairs"
     return ce_weight*CE() + ls_weight*Standardised(KD(T))
 
 # %% ../../nbs/07a_relations.ipynb #sd-dist
 @method('sd_dist')
+@published(follows='SDD', base='dist')
 def _sd_dist(scales, gamma, T=4., dist_beta=2., dist_gamma=2., beta=2., right='label', **_):
     "not published: DIST on every cell, with SDD's weights"
     return CE() + SDD(DIST(dist_beta, dist_gamma, T), beta, right)
 
 @method('sd_kd_ls')
+@published(follows='SDD', base='kd_ls')
 def _sd_kd_ls(scales, gamma, T=2., ce_weight=.1, ls_weight=9., beta=2., right='label', **_):
     "not published: standardised KD on every cell, with SDD's weights"
     return ce_weight*CE() + ls_weight*SDD(Standardised(KD(T)), beta, right)
 
-for _base in ('dist', 'kd_ls'): METHODS[f'icd_{_base}'] = _icd(f'sd_{_base}')
+for _base in ('dist', 'kd_ls'):
+    _record = published(follows='iCD', base=f'sd_{_base}')
+    METHODS[f'icd_{_base}'] = _record(_icd(f'sd_{_base}'))

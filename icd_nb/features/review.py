@@ -12,6 +12,7 @@ from torch import Tensor
 from .layers import head_input, spatial_size, stages, vec
 from .maps import FeatureTerm, beside_ce, same_size
 from ..losses import method
+from ..records import published
 
 # %% ../../nbs/07c_review.ipynb #generation
 class Generation(nn.Module):
@@ -164,17 +165,24 @@ class ReviewKD(FeatureTerm):
         return sum(losses)
 
 # %% ../../nbs/07c_review.ipynb #mgd-2
-@method('mgd')
-def _mgd(scales, gamma, mgd_weight=7e-5, mgd_p=.15, with_kd=0., **hyper):
-    "arXiv 2205.01529, official code for classification"
-    return beside_ce(mgd_weight, MGD(p=mgd_p), with_kd=with_kd, **hyper)
+def _reviewkd_by_pair(dataset, teacher, student):
+    if dataset != 'cifar100': return {}
+    return dict(reviewkd_weight=dict(ShuffleV2=8., resnet20=.6, resnet32=1.).get(student, 5.))
 
 @method('semckd')
+@published('SemCKD', follows='SemCKD', table='features', clip=None)
 def _semckd(scales, gamma, semckd_weight=400., with_kd=1., **hyper):
     "arXiv 2012.03236, official code: beside CE and KD, both with weight 1"
     return beside_ce(semckd_weight, SemCKD(), with_kd=with_kd, **hyper)
 
 @method('reviewkd')
+@published('ReviewKD', follows='ReviewKD', table='features', clip=None, by_pair=_reviewkd_by_pair)
 def _reviewkd(scales, gamma, reviewkd_weight=5., warmup=20, with_kd=0., **hyper):
     "arXiv 2104.09044, official code"
     return beside_ce(reviewkd_weight, ReviewKD(warmup=warmup), with_kd=with_kd, **hyper)
+
+@method('mgd')
+@published('MGD', follows='MGD', table='features', clip=None)
+def _mgd(scales, gamma, mgd_weight=7e-5, mgd_p=.15, with_kd=0., **hyper):
+    "arXiv 2205.01529, official code for classification"
+    return beside_ce(mgd_weight, MGD(p=mgd_p), with_kd=with_kd, **hyper)

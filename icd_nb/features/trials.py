@@ -10,7 +10,7 @@ import torch, torch.nn as nn
 from torch import Tensor
 from ..decoupling import Scores, eval_mode
 from .layers import record, tiny_cnn
-from ..losses import Term
+from ..terms import Term
 
 # %% ../../nbs/06b_trials.ipynb #observe
 def observe(model, x, layers, # names for `record`

@@ -154,7 +154,7 @@ RUN_PARAMETERS = _OWN | {k: v for k, v in PARAMETERS.items()
                          if k not in ('run', 'minutes', 'ledger', 'checkpoints')}
 
 def record_of(dataset:str)->DataSet:
-    "What is known of a data set, or of the one that it is a part of; else the usual pair and length"
+    "What is known of a data set or of the one that it is a part of, else the usual pair"
     return DATASETS.get(base_dataset(dataset)) or DataSet(load_data, str(dataset))
 
 def fill_parameters(p:dict)->dict:

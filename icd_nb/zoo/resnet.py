@@ -21,7 +21,8 @@ def first_conv(co:int, # channels that come out
                k=3 # kernel size of the CIFAR stem
               )->nn.Conv2d:
     "The convolution that sees the picture"
-    return nn.Conv2d(3, co, 7, 2, 3, bias=False) if stem == 'cub' else nn.Conv2d(3, co, k, 1, k//2, bias=False)
+    if stem == 'cub': return nn.Conv2d(3, co, 7, 2, 3, bias=False)
+    return nn.Conv2d(3, co, k, 1, k//2, bias=False)
 
 # %% ../../nbs/02a_resnet.ipynb #he-init
 def he_init(model:nn.Module):
@@ -56,7 +57,9 @@ def draw_block(ax, steps, # what happens to the picture, in order
                start=0, # after how many steps the shortcut leaves
                title=''):
     "Draw a block as boxes from top to bottom, with its shortcut beside it"
-    box = lambda x, y, s, c: ax.text(x, y, s, ha='center', va='center', fontsize=7, bbox=dict(boxstyle='round,pad=.35', fc=c, ec='0.5'))
+    def box(x, y, text, colour):
+        frame = dict(boxstyle='round,pad=.35', fc=colour, ec='0.5')
+        ax.text(x, y, text, ha='center', va='center', fontsize=7, bbox=frame)
     rows = ['x', *steps, join]
     for i, s in enumerate(rows):
         box(0, -i, s, '#ffffff' if i == 0 else '#dbe9f6' if 'conv' in s else '#fdeeda')
@@ -72,18 +75,21 @@ def draw_block(ax, steps, # what happens to the picture, in order
 # %% ../../nbs/02a_resnet.ipynb #stage
 def stage(block, ci:int, co:int, n:int, stride=1)->nn.Sequential:
     "`n` blocks; the first takes `ci` channels to `co` with `stride`"
-    return nn.Sequential(*(block(ci if i == 0 else co, co, stride if i == 0 else 1) for i in range(n)))
+    return nn.Sequential(block(ci, co, stride), *(block(co, co, 1) for _ in range(n-1)))
 
 # %% ../../nbs/02a_resnet.ipynb #resnet
 class ResNet(nn.Module):
     "A CIFAR ResNet of depth 6n+2"
     stages = 'relu', 'layer1', 'layer2', 'layer3'
-    def __init__(self, depth:int, widths:tuple, # channels of the first convolution and of the three stages
+    def __init__(self, depth:int,
+                 widths:tuple, # channels of the first convolution and of the three stages
                  num_classes=100, stem='cifar'):
         super().__init__()
         n, (w0, w1, w2, w3) = (depth-2)//6, widths
         self.conv1, self.bn1, self.relu = first_conv(w0, stem), nn.BatchNorm2d(w0), nn.ReLU()
-        self.layer1, self.layer2, self.layer3 = stage(BasicBlock, w0, w1, n), stage(BasicBlock, w1, w2, n, 2), stage(BasicBlock, w2, w3, n, 2)
+        self.layer1 = stage(BasicBlock, w0, w1, n)
+        self.layer2 = stage(BasicBlock, w1, w2, n, 2)
+        self.layer3 = stage(BasicBlock, w2, w3, n, 2)
         self.avgpool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(w3, num_classes)
         he_init(self)
 
@@ -94,14 +100,20 @@ class ResNet(nn.Module):
 
 # %% ../../nbs/02a_resnet.ipynb #03009642
 narrow, wide = (16,16,32,64), (32,64,128,256)
-MODELS = {f'resnet{d}': partial(ResNet, d, narrow) for d in (8,14,20,32,44,56,110)} | {f'resnet{d}x4': partial(ResNet, d, wide) for d in (8,32)}
+MODELS = {f'resnet{d}': partial(ResNet, d, narrow) for d in (8,14,20,32,44,56,110)}
+MODELS |= {f'resnet{d}x4': partial(ResNet, d, wide) for d in (8,32)}
 
 # %% ../../nbs/02a_resnet.ipynb #map-sizes
 @torch.no_grad()
-def map_sizes(model, image_size=32)->dict: # name of a stage → (C, H, W)
+def map_sizes(model, # of the zoo: it has `stages`
+              image_size=32 # side of the image in pixels
+             )->dict: # name of a stage → (C, H, W)
     "The shape of the map that leaves each of `model.stages`"
     sizes, training = {}, model.training
-    hooks = [model.get_submodule(n).register_forward_hook(lambda m, i, o, n=n: sizes.update({n: tuple(o.shape[1:])})) for n in model.stages]
+    def see(name):
+        def hook(module, args, out): sizes[name] = tuple(out.shape[1:])
+        return model.get_submodule(name).register_forward_hook(hook)
+    hooks = [see(name) for name in model.stages]
     p = next(model.parameters())
     try: model.eval()(torch.zeros(1, 3, image_size, image_size, device=p.device, dtype=p.dtype))
     finally:
@@ -111,11 +123,11 @@ def map_sizes(model, image_size=32)->dict: # name of a stage → (C, H, W)
 
 # %% ../../nbs/02a_resnet.ipynb #draw-maps
 def draw_maps(ax, model, image_size=32, title=''):
-    "Draw the picture and the maps of `map_sizes` as boxes: height is the side, width the logarithm of the channels"
+    "Draw the maps of `map_sizes` as boxes: height for the side, width for the log of the channels"
     maps = {'image': (3, image_size, image_size), **map_sizes(model, image_size)}
     for x, (name, (c, h, w)) in enumerate(maps.items()):
-        width = .08*torch.tensor(c).log2()
-        ax.add_patch(plt.Rectangle((x-width/2, -h/image_size/2), width, h/image_size, fc='#dbe9f6', ec='0.4'))
+        width, height = .08*torch.tensor(c).log2(), h/image_size
+        ax.add_patch(plt.Rectangle((x-width/2, -height/2), width, height, fc='#dbe9f6', ec='0.4'))
         ax.text(x, .56, f'{name}\n{c} ch\n{h}×{w}', ha='center', va='bottom', fontsize=8)
     ax.set(xlim=(-.6, len(maps)-.4), ylim=(-.55, 1.2))
     ax.set_title(title, fontsize=10)

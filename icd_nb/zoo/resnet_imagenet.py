@@ -49,8 +49,10 @@ class ResNet(nn.Module):
         super().__init__()
         n1, n2, n3, n4 = depths
         self.conv1, self.bn1, self.relu = first_conv(64, stem), nn.BatchNorm2d(64), nn.ReLU()
-        self.layer1, self.layer2 = stage(block, 64, 64*grow, n1), stage(block, 64*grow, 128*grow, n2, 2)
-        self.layer3, self.layer4 = stage(block, 128*grow, 256*grow, n3, 2), stage(block, 256*grow, 512*grow, n4, 2)
+        self.layer1 = stage(block, 64, 64*grow, n1)
+        self.layer2 = stage(block, 64*grow, 128*grow, n2, 2)
+        self.layer3 = stage(block, 128*grow, 256*grow, n3, 2)
+        self.layer4 = stage(block, 256*grow, 512*grow, n4, 2)
         self.avgpool, self.linear = nn.AdaptiveAvgPool2d(1), nn.Linear(512*grow, num_classes)
         he_init(self)
 
@@ -60,4 +62,6 @@ class ResNet(nn.Module):
         return self.linear(self.avgpool(x).flatten(1))
 
 # %% ../../nbs/02d_resnet_imagenet.ipynb #ee4b6f85
-MODELS = dict(ResNet18=partial(ResNet, BasicBlock, (2,2,2,2)), ResNet34=partial(ResNet, BasicBlock, (3,4,6,3)), ResNet50=partial(ResNet, Bottleneck, (3,4,6,3), 4))
+MODELS = dict(ResNet18=partial(ResNet, BasicBlock, (2,2,2,2)),
+              ResNet34=partial(ResNet, BasicBlock, (3,4,6,3)),
+              ResNet50=partial(ResNet, Bottleneck, (3,4,6,3), 4))

@@ -27,8 +27,11 @@ class VGG(nn.Module):
                  num_classes=100, stem='cifar' # VGG has one stem for all pictures
                 ):
         super().__init__()
-        self.block0, self.block1, self.block2, self.block3, self.block4 = map(conv_row, (3, *(r[-1] for r in rows)), rows)
-        self.pool, self.avgpool, self.classifier = nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Linear(rows[-1][-1], num_classes)
+        channels = 3, *(r[-1] for r in rows) # that enter each row, and the head
+        blocks = map(conv_row, channels, rows)
+        self.block0, self.block1, self.block2, self.block3, self.block4 = blocks
+        self.pool, self.avgpool = nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(channels[-1], num_classes)
         he_init(self)
         nn.init.normal_(self.classifier.weight, std=.01)
         nn.init.zeros_(self.classifier.bias)
@@ -45,4 +48,6 @@ def rows_of(*r):
     "The channels of five rows with `r` convolutions each"
     return [[c]*n for c, n in zip((64,128,256,512,512), r)]
 
-MODELS = {name: partial(VGG, *rows_of(*r)) for name, r in dict(vgg8=(1,1,1,1,1), vgg11=(1,1,2,2,2), vgg13=(2,2,2,2,2), vgg16=(2,2,3,3,3), vgg19=(2,2,4,4,4)).items()}
+_CONVOLUTIONS = dict(vgg8=(1,1,1,1,1), vgg11=(1,1,2,2,2), vgg13=(2,2,2,2,2), vgg16=(2,2,3,3,3),
+                     vgg19=(2,2,4,4,4)) # in each row
+MODELS = {name: partial(VGG, *rows_of(*r)) for name, r in _CONVOLUTIONS.items()}

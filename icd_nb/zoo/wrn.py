@@ -41,8 +41,11 @@ class WideResNet(nn.Module):
         super().__init__()
         n = (depth-4)//6
         self.conv1 = first_conv(16, stem)
-        self.block1, self.block2, self.block3 = Stage(16, 16*k, n), Stage(16*k, 32*k, n, 2), Stage(32*k, 64*k, n, 2)
-        self.bn1, self.avgpool, self.fc = nn.BatchNorm2d(64*k), nn.AdaptiveAvgPool2d(1), nn.Linear(64*k, num_classes)
+        self.block1 = Stage(16, 16*k, n)
+        self.block2 = Stage(16*k, 32*k, n, 2)
+        self.block3 = Stage(32*k, 64*k, n, 2)
+        self.bn1, self.avgpool = nn.BatchNorm2d(64*k), nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(64*k, num_classes)
         he_init(self)
         nn.init.zeros_(self.fc.bias)
 

@@ -1,0 +1,47 @@
+"A method is one record in one place: one file adds one, and everything that lists methods finds it"
+import importlib.util, pytest
+from icd_nb.losses import METHODS, objective
+from icd_nb.methods import as_published, hyper_defaults, methods_of, record_of
+
+MINE = '''
+from icd_nb.losses import CE, KD, method
+from icd_nb.records import published
+
+def by_pair(dataset, teacher, student): return dict(my_weight=3.) if student == 'vgg8' else {}
+
+@method('mine')
+@published('Mine', follows='MyPaper', table='features', clip=None, by_pair=by_pair)
+def mine(scales, gamma, my_weight=2., warmup=5, **hyper):
+    "arXiv 0000.00000"
+    return CE() + my_weight*KD(T=2.)
+'''
+
+@pytest.fixture
+def mine(tmp_path):
+    "The method of a file of one's own, gone again afterwards"
+    path = tmp_path/'mine.py'
+    path.write_text(MINE)
+    spec = importlib.util.spec_from_file_location('mine', path)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    yield 'mine'
+    del METHODS['mine']
+    as_published.cache_clear()
+
+def test_a_method_is_added_in_one_file(mine):
+    before = len(methods_of('features'))
+    assert mine in METHODS and methods_of('features')[before-1] == mine and mine not in methods_of('logits')
+    assert repr(objective('mine')) == 'CE() + 2*KD(T=2)'
+    assert (record_of('mine').paper_name, record_of('mine').base) == ('Mine', 'kd')
+    assert hyper_defaults('mine')['my_weight'] == 2.
+    known = as_published('mine', 'cifar100', 'vgg13', 'vgg8')
+    assert (known.follows, known.hyper, known.warmup, known.clip) == ('MyPaper', {'my_weight': 3.}, 5, None)
+    assert as_published('mine', 'cifar100', 'vgg13', 'MobileNetV2').hyper == {}
+
+def test_it_goes_into_a_sum(mine):
+    assert list(objective('icd_kd+mine').terms) == ['ce', 'sd_kd', 'structure', 'kd']
+    assert record_of('icd_kd+mine').paper_name == 'iCD (SD-KD)'
+
+def test_without_a_record():
+    METHODS['bare'] = lambda scales, gamma, **hyper: METHODS['kd'](scales, gamma)
+    try: assert (record_of('bare').follows, record_of('bare').table, record_of('bare').clip) == ('own', None, 40.)
+    finally: del METHODS['bare']
