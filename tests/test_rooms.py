@@ -7,9 +7,7 @@ LINES, NAMES, WIDTH = 250, 20, 100
 GENERATED = {'_modidx'}
 # Rooms that are still to be divided or rewritten: this list only ever gets shorter
 NOT_YET = """
-    __init__ cache checkpoint core cost data decoupling fold gram graph
-    losses minibirds models pooling terms trainer
-    weights zoo.mobilenetv2 zoo.resnet zoo.resnet_imagenet zoo.shufflenet zoo.vgg zoo.wrn""".split()
+    __init__ checkpoint cost.measure cost.runs decoupling""".split()
 
 def rooms():
     "name → path of each exported module"

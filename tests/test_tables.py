@@ -6,7 +6,7 @@ import pytest
 from conftest import BIN, ROOT
 from icd_nb import checkpoint, trainer
 from icd_nb.core import NUMBERS_VERSION
-from icd_nb.data import PINNED, load_data
+from icd_nb.data import DATASETS, PINNED, load_data
 from icd_nb.models import create_model, load_weights
 from icd_nb.results import fill as fill_room
 from icd_nb.results.ablations import ablation_table, ablations
@@ -15,7 +15,7 @@ from icd_nb.results.lab import Lab
 from icd_nb.results.ledger import Ledger, file_name, stale, to_frame
 from icd_nb.results.overview import comparisons, comparisons_in_words, overview
 from icd_nb.results.published import (
-    FEATURE_METHODS, LOGIT_METHODS, PAIRS, is_full_recipe, paper_name, published_figures, published_run, recipe_title,
+    FEATURE_METHODS, LOGIT_METHODS, is_full_recipe, paper_name, published_figures, published_run, recipe_title,
     same_pair)
 from icd_nb.results.report import result_table, summary_rows
 from icd_nb.results.requests import stale_note
@@ -161,7 +161,7 @@ def test_a_short_run_stands_beside_no_published_figure():
 
 def columns(text): return [[c.strip() for c in line.strip('| ').split(' | ')] for line in text.splitlines() if line.startswith('| ') and not line.startswith(('| ---', '| method'))]
 
-@pytest.mark.parametrize('dataset, teacher, student', [(d, *p) for d in ('cifar100', 'cub200') for p in PAIRS[d]])
+@pytest.mark.parametrize('dataset, teacher, student', [(d, *p) for d in ('cifar100', 'cub200') for p in DATASETS[d].pairs])
 def test_published_figures_are_those_of_the_file(dataset, teacher, student):
     where = dict(dataset=paper_name(dataset), teacher=paper_name(teacher), student=paper_name(student))
     known = [o for o in published_figures() if all(o.get(k) == v for k, v in where.items())]
@@ -218,7 +218,7 @@ def test_the_ledger_of_the_project():
 
 def test_a_stale_result_stands_in_no_table(homes, tmp_path):
     "Old code, other images and another teacher than the shipped one: left out, counted, and the command is named"
-    bird = same_pair(published_run('minibirds', *PAIRS['minibirds'][0]), 'kd')
+    bird = same_pair(published_run('minibirds', *DATASETS['minibirds'].pairs[0]), 'kd')
     ours = model_fingerprint(load_weights(create_model('resnet14', 20), ROOT/'teachers'/'minibirds-resnet14.safetensors'))
     seed = lambda s: replace(bird, seed=s)
     made = [made_up(seed(0), 51.23, teacher=ours), made_up(seed(1), 11., teacher=ours, code=1), made_up(seed(2), 12., teacher=ours, data='56cd2045'), made_up(seed(3), 13.)]
@@ -296,7 +296,7 @@ def test_too_little_time_begins_nothing(lab, tmp_path, capsys):
     assert 'too short for an epoch' in capsys.readouterr().out and not (tmp_path/'results').exists()
 
 def test_plan_is_cheapest_first_and_knows_the_ledger():
-    todo = [same_pair(published_run('cifar100', *p), m, s) for p in PAIRS['cifar100'] for m in ('kd', 'sd_kd') for s in (0, 1)]
+    todo = [same_pair(published_run('cifar100', *p), m, s) for p in DATASETS['cifar100'].pairs for m in ('kd', 'sd_kd') for s in (0, 1)]
     groups = plan(todo, has_result(to_frame(three('kd', (70., 71.)))))
     assert sum(map(len, groups)) == len(todo) - 2
     assert groups[0][0].teacher == 'vgg13' and groups[0][0].student == 'MobileNetV2' and groups[0][0].seed == 0 and groups[1][0].seed == 1

@@ -17,9 +17,9 @@ from ..core import NUMBERS_VERSION, read_json
 from ..models import cost, create_model
 from .export import export_table
 from .lab import Lab, dataset_names, for_humans, near_chance, versions
-from .ledger import SHAPES, Ledger, recipe_key
+from .ledger import Ledger, recipe_key
 from .published import pair_name
-from .run import Run, teacher_run
+from .run import Run, record_of, teacher_run
 
 # %% ../../nbs/12c_fill.ipynb #plan
 @lru_cache(maxsize=None)
@@ -30,7 +30,8 @@ def operations(runs, # that train side by side
                shape=None # classes, and side of the images; default: the data set's
               )->float:
     "Operations for each training image, over all epochs"
-    first, shape = runs[0], shape or SHAPES.get(runs[0].dataset, (100, 224))
+    first = runs[0]
+    shape = shape or record_of(first.dataset).shape or (100, 224)
     students = sum(_flops(run.student, *shape) for run in runs)
     return first.epochs*(3*students + _flops(first.teacher, *shape))
 

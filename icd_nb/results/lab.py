@@ -19,7 +19,10 @@ from icd_nb.core import (
     write_json)
 from ..models import MODELS, create_model, load_weights
 from .run import Run, teacher_run
-from ..trainer import Speed, Student, evaluate, fit_many, time_epoch
+from ..evaluation import evaluate
+from ..speed import Speed
+from ..student import Student
+from ..trainer import fit_many, time_epoch
 from ..weights import model_fingerprint, shapes_of
 
 # %% ../../nbs/11c_lab.ipynb #new-model

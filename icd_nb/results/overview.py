@@ -10,18 +10,19 @@ __all__ = ['COMPARED', 'overview', 'gains', 'plot_differences', 'comparisons', '
 import matplotlib.pyplot as plt
 import pandas as pd
 from fastcore.basics import patch
+from ..data import DATASETS
 from ..losses import METHODS
 from ..models import MODELS
 from .export import escape_markdown, export_table
 from .lab import for_humans
 from .ledger import Ledger
 from icd_nb.results.published import (
-    FEATURE_METHODS, LOGIT_METHODS, PAIRS, is_full_recipe, pair_name, paper_name, published_run,
+    FEATURE_METHODS, LOGIT_METHODS, is_full_recipe, pair_name, paper_name, published_run,
     recipe_title, same_pair)
 from .run import Run
 from .tables import (
     difference_of, main_group, our_texts, pair_rows, pair_table, runs_of)
-from ..trainer import default_lr
+from ..recipe import default_lr
 
 # %% ../../nbs/12d_overview.ipynb #overview
 def overview(pairs, frame, methods=LOGIT_METHODS, format='markdown')->str:
@@ -128,14 +129,14 @@ def methods_run(pair:Run, frame)->list:
 # %% ../../nbs/12d_overview.ipynb #ledger-state
 def filled(dataset, frame)->str:
     "How many rows of a data set's main tables have a result, of how many: `3 of 120`"
-    pairs = [published_run(dataset, *pair) for pair in PAIRS[dataset]]
+    pairs = [published_run(dataset, *pair) for pair in DATASETS[dataset].pairs]
     found = [len(runs_of(same_pair(pair, m), frame)) > 0 for pair in pairs for m in LOGIT_METHODS]
     return f'{sum(found)} of {len(found)}'
 
 def ledger_state(frame, format='markdown')->str:
     "What there is: one line per title"
-    students, tables = frame[frame.method != 'teacher'], {paper_name(o): filled(o, frame)
-                                                          for o in PAIRS}
+    students = frame[frame.method != 'teacher']
+    tables = {paper_name(o): filled(o, frame) for o in DATASETS}
     titles = dict.fromkeys([*tables, *students.label])
     lines = [_state_line(o, students[students.label == o], tables.get(o, '–')) for o in titles]
     return export_table(pd.DataFrame(lines), format)

@@ -19,7 +19,7 @@ from .published import published_figure
 from .run import planned_runs, run_of, teacher_run, used_line, used_parameters
 from .stats import mean_std, plus_minus
 from .tables import Remarks, as_in, our_row, published_columns, shown_table
-from ..trainer import Speed
+from ..speed import Speed
 
 # %% ../../nbs/12e_report.ipynb #make-lab
 _TRIAL = dict(epochs=1, teacher_epochs=1, n_train=192, n_test=96, methods=['kd', 'icd_kd'],

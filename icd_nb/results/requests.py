@@ -11,15 +11,16 @@ import re, shlex
 from dataclasses import replace
 from pathlib import Path
 from ..core import check_choice, runs_home
+from ..data import DATASETS
 from ..methods import pair_scales
 from ..models import MODELS
 from ..params import PARAMETERS, check_parameters, maybe, one_of, several, text
-from .ablations import ABLATION_PAIRS, ABLATION_TITLES, ablations
+from .ablations import ABLATION_TITLES, ablations
 from .fill import fill, has_result, plan, plan_table
 from .ledger import Ledger
-from .published import FEATURE_METHODS, LOGIT_METHODS, PAIRS, published_run, same_pair
+from .published import FEATURE_METHODS, LOGIT_METHODS, published_run, same_pair
 from .report import make_lab
-from .run import DATASETS, RUN_PARAMETERS, full_epochs
+from .run import RUN_PARAMETERS, record_of
 
 # %% ../../nbs/12f_requests.ipynb #table-parameters
 def _pair(value):
@@ -40,18 +41,19 @@ TABLE_PARAMETERS = _COMMON | dict(methods=maybe(_methods))
 ABLATION_PARAMETERS = _COMMON | dict(ablations=maybe(several(one_of(ABLATION_TITLES, 'ablation'),
                                                              'ablation', ';')))
 
-def _usual_teacher_epochs(dataset, epochs): # of a full recipe the data set's own
-    full = epochs == full_epochs(dataset)
-    return full and DATASETS.get(dataset, {}).get('teacher_epochs') or epochs
+def _usual_teacher_epochs(dataset, epochs): # with a full recipe those of the data set's record
+    known = record_of(dataset)
+    return known.teacher_epochs if epochs == known.epochs else epochs
 
 def fill_table_parameters(p:dict)->dict:
     "The open parameters of a table notebook filled with what was published"
-    pairs, dataset = PAIRS if 'methods' in p else ABLATION_PAIRS, p['dataset']
-    if p['pairs'] is None and dataset not in pairs: raise ValueError(
+    dataset, known = p['dataset'], record_of(p['dataset'])
+    if p['pairs'] is None and dataset not in DATASETS: raise ValueError(
         f"no pairs were published on {Path(dataset).name!r}: "
         "name them, as in -p pairs resnet32x4:ShuffleV1")
-    epochs = p['epochs'] or full_epochs(dataset)
-    return dict(p, epochs=epochs, pairs=p['pairs'] or pairs[dataset],
+    pairs = known.pairs if 'methods' in p else known.ablation_pairs
+    epochs = p['epochs'] or known.epochs
+    return dict(p, epochs=epochs, pairs=p['pairs'] or [*pairs],
                 methods=p.get('methods') or LOGIT_METHODS,
                 teacher_epochs=p['teacher_epochs'] or _usual_teacher_epochs(dataset, epochs))
 
@@ -73,14 +75,15 @@ def wanted_runs(p:dict)->list:
 # %% ../../nbs/12f_requests.ipynb #command
 def _differing(p): # the parameters that differ from a notebook's defaults
     dataset, seeds = p['dataset'], p['seeds']
-    all_pairs = p['pairs'] in (PAIRS.get(dataset), ABLATION_PAIRS.get(dataset))
+    known = record_of(dataset)
+    all_pairs = tuple(p['pairs']) in (known.pairs, known.ablation_pairs)
     usual = (p['epochs'], _usual_teacher_epochs(dataset, p['epochs']))
     return dict(
         dataset=dataset,
         pairs=None if all_pairs else ','.join(':'.join(pair) for pair in p['pairs']),
         methods=None if p['methods'] == LOGIT_METHODS else ','.join(p['methods']),
         seeds=len(seeds) if seeds == [*range(len(seeds))] else seeds,
-        epochs=None if p['epochs'] == full_epochs(dataset) else p['epochs'],
+        epochs=None if p['epochs'] == known.epochs else p['epochs'],
         ablations='; '.join(p.get('ablations') or ()) or None,
         teacher_epochs=None if p['teacher_epochs'] in usual else p['teacher_epochs'],
         precision=None if p['precision'] == 'auto' else p['precision'],
@@ -107,7 +110,7 @@ def _asked_for(frame)->dict: # the parameters of a table notebook that ask for t
     name, epochs, precision = frame[['dataset', 'epochs', 'precision']].iloc[0]
     part = re.fullmatch(r'(.+)-(\d+)\+(\d+)-seed\d+', name)
     dataset, n_train, n_test = part.groups() if part else (name, None, None)
-    taught, usual = frame.dropna(subset='teacher'), PAIRS.get(dataset, [])
+    taught, usual = frame.dropna(subset='teacher'), record_of(dataset).pairs
     pairs = [*dict.fromkeys(zip(taught.teacher, taught.student))]
     pairs = [o for o in usual if o in pairs] + [o for o in pairs if o not in usual]
     methods = [m for m in (*LOGIT_METHODS, *FEATURE_METHODS) if m in set(frame.method)]
