@@ -23,7 +23,7 @@ def _flat(o, path=''):
 
 def differences(old:dict, new:dict)->list: # lines such as `recipe.lr: 0.05 there, 0.1 here`
     "What differs between the settings of two trainings"
-    a, b = (_flat(json.loads(json.dumps(o))) for o in (old, new)) # as JSON has them: tuples are lists
+    a, b = (_flat(json.loads(json.dumps(o))) for o in (old, new)) # as JSON: tuples are lists
     other = [k for k in dict.fromkeys([*a, *b]) if a.get(k) != b.get(k)]
     return [f'{k}: {a.get(k)} there, {b.get(k)} here' for k in other]
 
@@ -37,8 +37,8 @@ def claim(folder, about:dict # the settings of the training
     note, taken = folder/'settings.json', [o for o in KEPT if (folder/o).exists()]
     old = read_json(note) if note.exists() else None
     if taken and not isinstance(old, dict):
-        raise ValueError(f"the folder {folder} holds a training ({taken[0]}) without saying which one "
-                         "(settings.json): name another folder, or delete this one")
+        raise ValueError(f"the folder {folder} holds a training ({taken[0]}) without saying which "
+                         "one (settings.json): name another folder, or delete this one")
     if taken and (other := differences(old, about)):
         raise ValueError(f"the folder {folder} holds another training ({'; '.join(other)}). "
                          "Name another folder, or delete this one to train anew")
@@ -84,7 +84,8 @@ def not_finite(tensors:dict # name → tensor
 
 def all_tensors(model:nn.Module, objective:nn.Module, opt)->dict: # name → tensor
     "Weights, statistics, gradients and momentum of a student"
-    out = dict(model.state_dict()) | {f'objective.{k}': v for k, v in objective.state_dict().items()}
+    out = dict(model.state_dict())
+    out |= {f'objective.{k}': v for k, v in objective.state_dict().items()}
     for start, m in {'': model, 'objective.': objective}.items():
         out |= {f'gradient of {start}{k}': p.grad for k, p in m.named_parameters()}
     for i, o in enumerate(opt.state.values()):

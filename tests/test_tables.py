@@ -7,6 +7,7 @@ from conftest import BIN, ROOT
 from icd_nb import checkpoint, trainer
 from icd_nb.core import NUMBERS_VERSION
 from icd_nb.data import DATASETS, PINNED, load_data
+from icd_nb.methods import methods_of
 from icd_nb.models import create_model, load_weights
 from icd_nb.results import fill as fill_room
 from icd_nb.results.ablations import ablation_table, ablations
@@ -15,7 +16,7 @@ from icd_nb.results.lab import Lab
 from icd_nb.results.ledger import Ledger, file_name, stale, to_frame
 from icd_nb.results.overview import comparisons, comparisons_in_words, overview
 from icd_nb.results.published import (
-    FEATURE_METHODS, LOGIT_METHODS, is_full_recipe, paper_name, published_figures, published_run, recipe_title,
+    is_full_recipe, paper_name, published_figures, published_run, recipe_title,
     same_pair)
 from icd_nb.results.report import result_table, summary_rows
 from icd_nb.results.requests import stale_note
@@ -53,9 +54,9 @@ def test_pairs_are_of_the_same_seed():
 
 def test_what_was_not_run_says_so():
     text = pair_table(KD, to_frame(three('kd', (74., 75.))))
-    assert text.count("| – | not run | not run |") == len(LOGIT_METHODS) + len(FEATURE_METHODS) - 1
+    assert text.count("| – | not run | not run |") == len(methods_of('logits')) + len(methods_of('features')) - 1
     assert 'Teacher ResNet32x4: weights t0, accuracy unknown, published 79.42' in text and 'Teacher ResNet32x4: not run, published 79.42' in pair_table(KD, EMPTY)
-    assert overview([KD], EMPTY).count('not run') == len(LOGIT_METHODS)
+    assert overview([KD], EMPTY).count('not run') == len(methods_of('logits'))
     assert comparisons_in_words([KD], to_frame(three('icd_kd', (1., 2.)))) == 'No comparison has two seeds yet: nothing can be said.'
 
 def test_the_words_say_where_icd_is_not_ahead():
@@ -167,12 +168,12 @@ def test_published_figures_are_those_of_the_file(dataset, teacher, student):
     known = [o for o in published_figures() if all(o.get(k) == v for k, v in where.items())]
     pair = published_run(dataset, teacher, student)
     rows = columns(pair_table(pair, EMPTY))
-    assert [r[0] for r in rows] == pair_methods(pair, EMPTY) and pair_methods(pair, EMPTY)[:22] == LOGIT_METHODS + FEATURE_METHODS
+    assert [r[0] for r in rows] == pair_methods(pair, EMPTY) and pair_methods(pair, EMPTY)[:22] == methods_of('logits') + methods_of('features')
     for method, *_, figure, gap, differs, source in rows:
         mine = {f"{o['top1']:.2f}" for o in known if o['method'] == paper_name(method) and 'top1' in o}
         if method == 'ce': mine = {f"{o['student_top1']:.2f}" for o in published_figures() if o['dataset'] == where['dataset'] and o.get('student') == where['student'] and 'student_top1' in o}
         assert (figure.split(' ')[0] in mine) if mine and figure != '–' else figure == '–', (method, figure, mine)
-        if dataset == 'cub200' and method in LOGIT_METHODS: assert figure != '–'
+        if dataset == 'cub200' and method in methods_of('logits'): assert figure != '–'
         assert gap == differs == '–'
 
 def test_figures_that_everybody_knows():
@@ -197,8 +198,8 @@ def test_beta_of_dkd_is_that_of_the_method_s_own_runs(dataset, teacher, student,
         assert f'beta={want}' in repr(run.objective) or f'gamma={want}' in repr(run.objective)
 
 def test_only_sdd_and_icd_clip():
-    clip = {m: same_pair(KD, m).used['clip'] for m in (*LOGIT_METHODS, *FEATURE_METHODS)}
-    assert {m for m, o in clip.items() if o == 40} == {*LOGIT_METHODS} - {'ce'} and set(clip.values()) == {0, 40}
+    clip = {m: same_pair(KD, m).used['clip'] for m in (*methods_of('logits'), *methods_of('features'))}
+    assert {m for m, o in clip.items() if o == 40} == {*methods_of('logits')} - {'ce'} and set(clip.values()) == {0, 40}
 
 def test_the_ledger_of_the_project():
     results = [*Ledger(ROOT/'results')]
@@ -293,7 +294,7 @@ def test_a_run_stopped_by_its_minutes_goes_on(lab, tmp_path, monkeypatch):
 
 def test_too_little_time_begins_nothing(lab, tmp_path, capsys):
     assert not fill(Ledger(tmp_path/'results'), small_runs(), lab, 1e-5)
-    assert 'too short for an epoch' in capsys.readouterr().out and not (tmp_path/'results').exists()
+    assert 'too short to begin' in capsys.readouterr().out and not (tmp_path/'results').exists()
 
 def test_plan_is_cheapest_first_and_knows_the_ledger():
     todo = [same_pair(published_run('cifar100', *p), m, s) for p in DATASETS['cifar100'].pairs for m in ('kd', 'sd_kd') for s in (0, 1)]

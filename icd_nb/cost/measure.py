@@ -155,7 +155,7 @@ def reason(name:str, plain:dict, fast:dict, target:float)->str: # Markdown
     said = [_too_long(kind, plain, fast, over) for kind, over in excess(plain, fast, target).items()
             if over > .05*F/target]
     return (f"**{name}**: of {P:.1f} ms the target ×{target:g} leaves {P/target:.1f} ms; the "
-            f"profiled fast way takes {F:.1f} ms. {'; '.join(said) or 'No kind of work stands out'}.")
+            f"profiled fast way takes {F:.1f} ms. {'; '.join(said) or 'Nothing stands out'}.")
 
 # %% ../../nbs/13_cost.ipynb #busy-share
 def busy_share(step, n:int=20, device='cuda')->float:

@@ -99,16 +99,19 @@ def _method_with_hyper(s): # from the settings of a result
 
 def _two_precisions(fast, slow):
     s, seeds = fast[0]['settings'], {r['seed'] for r in fast} & {r['seed'] for r in slow}
-    mean, half, n = paired_difference(*({o['seed']: o['top1_last'] for o in rs} for rs in (fast, slow)))
+    by_seed = [{o['seed']: o['top1_last'] for o in results} for results in (fast, slow)]
+    mean, half, n = paired_difference(*by_seed)
     def top1(results): return [r['top1_last'] for r in results if r['seed'] in seeds]
     pair = pair_name(s['teacher'], s['student']) if s.get('teacher') else paper_name(s['student'])
-    return dict(label=recipe_title(s), pair=pair, method=_method_with_hyper(s), seeds=n, difference=mean,
-                half=half, fast=top1(fast), slow=top1(slow))
+    return dict(label=recipe_title(s), pair=pair, method=_method_with_hyper(s), seeds=n,
+                difference=mean, half=half, fast=top1(fast), slow=top1(slow))
 
 # %% ../../nbs/13b_cost_runs.ipynb #precision-table
 def precision_table(rows, fast='bf16', slow='fp32')->str: # Markdown
     "`by_precision` as a table"
     def line(r):
         ours = [plus_minus(*mean_std(r[k])) for k in ('slow', 'fast')]
-        return [r['label'], r['pair'], r['method'], r['seeds'], *ours, Difference(r['difference'], r['half'], r['seeds'])]
-    return markdown_table(['data', 'pair', 'method', 'seeds', slow, fast, 'difference (95 %)'], map(line, rows))
+        what = [r[k] for k in ('label', 'pair', 'method', 'seeds')]
+        return [*what, *ours, Difference(r['difference'], r['half'], r['seeds'])]
+    header = ['data', 'pair', 'method', 'seeds', slow, fast, 'difference (95 %)']
+    return markdown_table(header, map(line, rows))

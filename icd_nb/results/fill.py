@@ -14,12 +14,13 @@ from pathlib import Path
 import pandas as pd
 from ..checkpoint import KEPT
 from ..core import NUMBERS_VERSION, read_json
+from ..data import steps_per_epoch
 from ..models import cost, create_model
 from .export import export_table
 from .lab import Lab, dataset_names, for_humans, near_chance, versions
 from .ledger import Ledger, recipe_key
 from .published import pair_name
-from .run import Run, record_of, teacher_run
+from .run import Run, dataset_record, teacher_run
 
 # %% ../../nbs/12c_fill.ipynb #plan
 @lru_cache(maxsize=None)
@@ -31,7 +32,7 @@ def operations(runs, # that train side by side
               )->float:
     "Operations for each training image, over all epochs"
     first = runs[0]
-    shape = shape or record_of(first.dataset).shape or (100, 224)
+    shape = shape or dataset_record(first.dataset).shape or (100, 224)
     students = sum(_flops(run.student, *shape) for run in runs)
     return first.epochs*(3*students + _flops(first.teacher, *shape))
 
@@ -95,12 +96,13 @@ def checkpoint_of(folder, # None: no folder was given, and no file
 
 # %% ../../nbs/12c_fill.ipynb #ready-teacher
 def fits_in(lab:Lab, runs, deadline, what)->bool:
-    "Say how long it will take, and whether one epoch of it can end before the deadline"
+    "Say how long it will take, and whether some steps of it fit in before the deadline"
     seconds = lab.seconds(runs)
     epoch, left = seconds/max(run.epochs for run in runs), deadline-time.monotonic()
+    few = 20*epoch/steps_per_epoch(lab.data, runs[0].bs) # a training can be stopped at any step
     print(f"{what}: about {for_humans(seconds)}, {for_humans(epoch)} per epoch")
-    if epoch > left: print(f"stopped: {for_humans(max(left, 0))} left is too short for an epoch")
-    return epoch <= left
+    if few > left: print(f"stopped: {for_humans(max(left, 0))} left is too short to begin")
+    return few <= left
 
 def ready_teacher(ledger, lab:Lab, run, deadline, epochs=None,
                   checkpoints=None)->bool: # False: too little time

@@ -17,7 +17,7 @@ from ..core import (
 from ..data import DATASETS, PINNED
 from ..models import create_model, load_weights
 from .published import recipe_title
-from .run import Run, record_of
+from .run import Run, dataset_record
 from ..weights import model_fingerprint
 
 # %% ../../nbs/12_ledger.ipynb #schema
@@ -51,7 +51,7 @@ def json_lines(obj)->str:
 
 def file_name(settings:dict)->str:
     "A readable name, different for different settings"
-    full, epochs = record_of(settings['dataset']).epochs, settings.get('epochs')
+    full, epochs = dataset_record(settings['dataset']).epochs, settings.get('epochs')
     length = epochs and f'e{epochs}' + ('' if epochs == full else f'of{full}')
     parts = (settings['dataset'], length, settings.get('teacher'), settings['student'],
              settings['method'],

@@ -12,12 +12,13 @@ import pandas as pd
 from fastcore.basics import patch
 from ..data import DATASETS
 from ..losses import METHODS
+from ..methods import methods_of
 from ..models import MODELS
 from .export import escape_markdown, export_table
 from .lab import for_humans
 from .ledger import Ledger
 from icd_nb.results.published import (
-    FEATURE_METHODS, LOGIT_METHODS, is_full_recipe, pair_name, paper_name, published_run,
+    is_full_recipe, pair_name, paper_name, published_run,
     recipe_title, same_pair)
 from .run import Run
 from .tables import (
@@ -25,8 +26,10 @@ from .tables import (
 from ..recipe import default_lr
 
 # %% ../../nbs/12d_overview.ipynb #overview
-def overview(pairs, frame, methods=LOGIT_METHODS, format='markdown')->str:
+def overview(pairs, frame, methods=None, # default: the logit methods
+             format='markdown')->str:
     "One row per method, one column per pair"
+    methods = methods or methods_of('logits')
     rows = {pair_name(o.teacher, o.student): pair_rows(o, main_group(o, frame), methods)
             for o in pairs}
     show = (lambda row: row['top1_last']) if format == 'csv' else _at_a_glance
@@ -121,7 +124,8 @@ def _pair_of(s): # of the settings of a result
 def methods_run(pair:Run, frame)->list:
     "The methods that a pair has results of, in the order of the tables"
     group = main_group(pair, frame)
-    every = dict.fromkeys([*LOGIT_METHODS, *FEATURE_METHODS, *sorted(frame.method.unique())])
+    known = [*methods_of('logits'), *methods_of('features')]
+    every = dict.fromkeys([*known, *sorted(frame.method.unique())])
     # a ledger can be of another version, with other methods
     known = [m for m in every if all(name in METHODS for name in m.split('+'))]
     return [m for m in known if len(runs_of(same_pair(pair, m), group))]
@@ -130,7 +134,8 @@ def methods_run(pair:Run, frame)->list:
 def filled(dataset, frame)->str:
     "How many rows of a data set's main tables have a result, of how many: `3 of 120`"
     pairs = [published_run(dataset, *pair) for pair in DATASETS[dataset].pairs]
-    found = [len(runs_of(same_pair(pair, m), frame)) > 0 for pair in pairs for m in LOGIT_METHODS]
+    runs = [same_pair(pair, m) for pair in pairs for m in methods_of('logits')]
+    found = [len(runs_of(run, frame)) > 0 for run in runs]
     return f'{sum(found)} of {len(found)}'
 
 def ledger_state(frame, format='markdown')->str:

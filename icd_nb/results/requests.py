@@ -12,15 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from ..core import check_choice, runs_home
 from ..data import DATASETS
-from ..methods import pair_scales
+from ..methods import methods_of, pair_scales
 from ..models import MODELS
 from ..params import PARAMETERS, check_parameters, maybe, one_of, several, text
 from .ablations import ABLATION_TITLES, ablations
 from .fill import fill, has_result, plan, plan_table
 from .ledger import Ledger
-from .published import FEATURE_METHODS, LOGIT_METHODS, published_run, same_pair
+from .published import published_run, same_pair
 from .report import make_lab
-from .run import RUN_PARAMETERS, record_of
+from .run import RUN_PARAMETERS, dataset_record
 
 # %% ../../nbs/12f_requests.ipynb #table-parameters
 def _pair(value):
@@ -30,7 +30,7 @@ def _pair(value):
     return tuple(check_choice(name.strip(), MODELS, 'model') for name in names)
 
 def _methods(value):
-    if value == 'all': return [*LOGIT_METHODS, *FEATURE_METHODS]
+    if value == 'all': return [*methods_of('logits'), *methods_of('features')]
     return RUN_PARAMETERS['methods'](value)
 
 _SHARED = ('run', 'minutes', 'ledger', 'checkpoints', 'seeds', 'epochs', 'teacher_epochs',
@@ -42,19 +42,19 @@ ABLATION_PARAMETERS = _COMMON | dict(ablations=maybe(several(one_of(ABLATION_TIT
                                                              'ablation', ';')))
 
 def _usual_teacher_epochs(dataset, epochs): # with a full recipe those of the data set's record
-    known = record_of(dataset)
+    known = dataset_record(dataset)
     return known.teacher_epochs if epochs == known.epochs else epochs
 
 def fill_table_parameters(p:dict)->dict:
     "The open parameters of a table notebook filled with what was published"
-    dataset, known = p['dataset'], record_of(p['dataset'])
+    dataset, known = p['dataset'], dataset_record(p['dataset'])
     if p['pairs'] is None and dataset not in DATASETS: raise ValueError(
         f"no pairs were published on {Path(dataset).name!r}: "
         "name them, as in -p pairs resnet32x4:ShuffleV1")
     pairs = known.pairs if 'methods' in p else known.ablation_pairs
     epochs = p['epochs'] or known.epochs
     return dict(p, epochs=epochs, pairs=p['pairs'] or [*pairs],
-                methods=p.get('methods') or LOGIT_METHODS,
+                methods=p.get('methods') or methods_of('logits'),
                 teacher_epochs=p['teacher_epochs'] or _usual_teacher_epochs(dataset, epochs))
 
 # %% ../../nbs/12f_requests.ipynb #wanted-runs
@@ -75,13 +75,13 @@ def wanted_runs(p:dict)->list:
 # %% ../../nbs/12f_requests.ipynb #command
 def _differing(p): # the parameters that differ from a notebook's defaults
     dataset, seeds = p['dataset'], p['seeds']
-    known = record_of(dataset)
+    known = dataset_record(dataset)
     all_pairs = tuple(p['pairs']) in (known.pairs, known.ablation_pairs)
     usual = (p['epochs'], _usual_teacher_epochs(dataset, p['epochs']))
     return dict(
         dataset=dataset,
         pairs=None if all_pairs else ','.join(':'.join(pair) for pair in p['pairs']),
-        methods=None if p['methods'] == LOGIT_METHODS else ','.join(p['methods']),
+        methods=None if p['methods'] == methods_of('logits') else ','.join(p['methods']),
         seeds=len(seeds) if seeds == [*range(len(seeds))] else seeds,
         epochs=None if p['epochs'] == known.epochs else p['epochs'],
         ablations='; '.join(p.get('ablations') or ()) or None,
@@ -110,14 +110,15 @@ def _asked_for(frame)->dict: # the parameters of a table notebook that ask for t
     name, epochs, precision = frame[['dataset', 'epochs', 'precision']].iloc[0]
     part = re.fullmatch(r'(.+)-(\d+)\+(\d+)-seed\d+', name)
     dataset, n_train, n_test = part.groups() if part else (name, None, None)
-    taught, usual = frame.dropna(subset='teacher'), record_of(dataset).pairs
+    taught, usual = frame.dropna(subset='teacher'), dataset_record(dataset).pairs
     pairs = [*dict.fromkeys(zip(taught.teacher, taught.student))]
     pairs = [o for o in usual if o in pairs] + [o for o in pairs if o not in usual]
-    methods = [m for m in (*LOGIT_METHODS, *FEATURE_METHODS) if m in set(frame.method)]
+    known = [*methods_of('logits'), *methods_of('features')]
+    methods = [m for m in known if m in set(frame.method)]
     rest = dict.fromkeys(('data_dir', 'ledger', 'checkpoints', 'teacher_epochs', 'compile',
                           'graph'))
     return rest | dict(dataset=dataset, n_train=n_train, n_test=n_test, pairs=pairs, epochs=epochs,
-                       methods=methods or LOGIT_METHODS, seeds=sorted(frame.seed.unique()),
+                       methods=methods or methods_of('logits'), seeds=sorted(frame.seed.unique()),
                        precision=precision)
 
 def stale_note(frame, # all of a ledger

@@ -9,14 +9,13 @@ __all__ = ['runs_of', 'split_contexts', 'of_pair', 'main_group', 'our_row', 'pub
 
 # %% ../../nbs/12a_tables.ipynb #tables-imports
 import pandas as pd
+from ..methods import methods_of, record_of
 from .export import as_paragraph, export_table
 from .lab import near_chance
 from .ledger import CONTEXT, recipe_key
-from icd_nb.results.published import (
-    FEATURE_METHODS, LOGIT_METHODS, OTHER_METHODS, base_method, epoch_of, in_paper, is_full_recipe,
-    pair_name,
-    paper_name, published_alone, published_figure, published_figures, recipe_title, same_pair,
-    source)
+from .published import (
+    epoch_of, in_paper, is_full_recipe, pair_name, paper_name, published_alone,
+    published_figure, published_figures, recipe_title, same_pair, source)
 from .run import Run
 from .stats import Difference, differs_from, mean_std, paired_difference, plus_minus
 
@@ -83,9 +82,11 @@ def difference_of(run:Run, base:Run, frame)->Difference:
     "How much better a run is than another, seed by seed"
     return paired_difference(_by_seed(runs_of(run, frame)), _by_seed(runs_of(base, frame)))
 
-def pair_rows(pair:Run, frame, methods=LOGIT_METHODS)->list: # dicts
+def pair_rows(pair:Run, frame, methods=None # default: the logit methods
+             )->list: # dicts
     "The rows of a pair: each method against the one that it builds on"
-    base = lambda method: base_method(method) and same_pair(pair, base_method(method))
+    base = lambda method: record_of(method).base and same_pair(pair, record_of(method).base)
+    methods = methods or methods_of('logits')
     return [table_row(same_pair(pair, m), frame, base(m)) for m in methods]
 
 # %% ../../nbs/12a_tables.ipynb #shown
@@ -148,9 +149,9 @@ def shared_context(group)->tuple: # images, precision, teacher's weights; None: 
 
 def pair_methods(pair:Run, frame)->list:
     "The methods of a pair's table: logit and feature methods, and others that have a number"
-    runs = {m: same_pair(pair, m) for m in OTHER_METHODS}
+    runs = {m: same_pair(pair, m) for m in methods_of('other')}
     others = [m for m, run in runs.items() if published_figure(run) or len(runs_of(run, frame))]
-    return [*LOGIT_METHODS, *FEATURE_METHODS, *others]
+    return [*methods_of('logits'), *methods_of('features'), *others]
 
 def pair_table(pair:Run, frame, methods=None, # default: those of `pair_methods`
                format='markdown')->str:
