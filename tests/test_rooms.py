@@ -32,3 +32,26 @@ def faults(path):
 def test_a_room_fits_on_a_page(room):
     found = [*faults(rooms()[room])]
     assert not found, found
+
+def imports(path, names):
+    "The rooms that a room imports"
+    here = '.'.join(path.relative_to(ROOT/'icd_nb').parent.parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or not node.level: continue
+        base = '.'.join(here.split('.')[:len(here.split('.'))-node.level+1]) if here else ''
+        module = '.'.join(o for o in (base, node.module) if o)
+        for name in [module, *(f'{module}.{o.name}' if module else o.name for o in node.names)]:
+            for found in (name, f'{name}.__init__'):
+                if found in names: yield found
+
+def test_arrows_go_down():
+    "There is an order in which every room imports only rooms before it"
+    left = {k: {*imports(p, rooms())} - {k} for k, p in rooms().items()}
+    while free := [k for k, needs in left.items() if not needs & left.keys()]:
+        for k in free: left.pop(k)
+    assert not left, f'in a circle: {left}'
+
+def test_contributing_names_every_room():
+    text = (ROOT/'CONTRIBUTING.md').read_text()
+    names = {k.removesuffix('.__init__').split('.')[-1] for k in rooms()} - {'__init__'}
+    assert not [n for n in names if f'`{n}`' not in text]
