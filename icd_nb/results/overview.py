@@ -10,6 +10,7 @@ __all__ = ['COMPARED', 'overview', 'gains', 'plot_differences', 'comparisons', '
 import matplotlib.pyplot as plt
 import pandas as pd
 from fastcore.basics import patch
+from .. import style
 from ..data import DATASETS
 from ..losses import METHODS
 from ..methods import methods_of
@@ -59,31 +60,47 @@ def _gain(pair, group, method, base):
                 published=new['published']-old['published'] if known else None)
 
 # %% ../../nbs/12d_overview.ipynb #plot-differences
+def _reach(found)->float: # half the width of the axes: all of ours, and most published figures
+    sizes = sorted(abs(v) for v in found.published.dropna())
+    ours = [abs(o.mean) + (o.half_width or 0) for o in found.difference if o.pairs]
+    return 1.15*max([.8, *sizes[int(.9*(len(sizes)-1)):][:1], *ours])
+
 def plot_differences(pairs, frame, compared=COMPARED):
     "Each comparison on each pair: ours with its interval, and the published difference"
-    size = 9, 1.2+.22*len(pairs)
-    fig, axs = plt.subplots(1, len(compared), figsize=size, sharey=True, layout='constrained',
-                            squeeze=False)
+    found, size = gains(pairs, frame, compared), (style.WIDTH, 1.2+.22*len(pairs))
+    fig, axs = plt.subplots(1, len(compared), figsize=size, sharex=True, sharey=True,
+                            layout='constrained', squeeze=False)
+    reach = _reach(found)
     for ax, names in zip(axs[0], compared):
-        for i, row in enumerate(gains(pairs, frame, [names]).itertuples()): _plot_gain(ax, i, row)
         ax.axvline(0, color='k', lw=.8)
-        ax.set_title('{} less {}'.format(*map(paper_name, names)), fontsize=10)
-        ax.set_xlabel('points of top-1')
+        rows = gains(pairs, frame, [names]).itertuples()
+        for i, row in enumerate(rows): _plot_gain(ax, i, row, reach)
+        ax.set(title='{} less {}'.format(*map(paper_name, names)), xlabel='points of top-1')
         ax.grid(axis='x', alpha=.3)
-    axs[0,0].set(yticks=range(len(pairs)),
-                 yticklabels=[pair_name(o.teacher, o.student) for o in pairs],
-                 ylim=(len(pairs)-.5, -.5))
-    handles = [plt.Line2D([], [], marker='o', color='C0', label='ours, 95 %'),
-               plt.Line2D([], [], marker='x', color='C3', ls='', label='published')]
-    known = gains(pairs, frame, compared).published.notna().any()
-    fig.legend(handles=handles[:1+known], loc='outside lower center', ncols=2, frameon=False)
+    names = [pair_name(o.teacher, o.student) for o in pairs]
+    axs[0,0].set(yticks=range(len(pairs)), yticklabels=names, ylim=(len(pairs)-.5, -.5),
+                 xlim=(-reach, reach))
+    there = any(o.pairs for o in found.difference), found.published.notna().any()
+    looks = (dict(label='ours, 95 %', marker='o', color='C0'),
+             dict(label='published', marker='x', color='C4', ls=''))
+    handles = [plt.Line2D([], [], **look) for look, shown in zip(looks, there) if shown]
+    fig.legend(handles=handles, loc='outside lower center', ncols=2)
     return fig
 
-def _plot_gain(ax, i, row):
+def _plot_gain(ax, i, row, reach):
     ours = row.difference
     if ours.pairs:
         ax.errorbar(ours.mean, i, xerr=ours.half_width or 0, fmt='o', color='C0', capsize=3)
-    if pd.notna(row.published): ax.plot(row.published, i, 'x', color='C3', mew=2)
+        _say_if_outside(ax, i, ours.mean, reach, 'C0')
+    if pd.notna(row.published):
+        ax.plot(row.published, i, 'x', color='C4', mew=1.6, ms=6)
+        _say_if_outside(ax, i, row.published, reach, 'C4')
+
+def _say_if_outside(ax, i, value, reach, color):
+    if abs(value) <= reach: return
+    text, side = (f'{value:+.1f} ▸', 'right') if value > 0 else (f'◂ {value:.1f}', 'left')
+    at = reach if value > 0 else -reach
+    ax.text(at, i, f' {text} ', ha=side, va='center', color=color, size=8)
 
 # %% ../../nbs/12d_overview.ipynb #comparisons
 def comparisons(pairs, frame, compared=COMPARED)->pd.DataFrame:
