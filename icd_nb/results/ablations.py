@@ -133,7 +133,7 @@ def plot_ablation(title, variants, frame, ax=None):
         ax.plot([i]*row['n'], runs_of(run, frame).top1_last.dropna(), 'o', color=color, alpha=.4,
                 mec='none')
         if row['n']: ax.plot([i-.25, i+.25], [row['top1_last']]*2, color=color, lw=2)
-        if row['published']: ax.plot(i, row['published'], 'x', color='C3', mew=2)
+        if row['published']: ax.plot(i, row['published'], 'x', color='C4', mew=1.6, ms=6)
     names = [row['name'].split(' = ')[-1].replace(' (', '\n(') for row in rows]
     ax.set_xticks(range(len(rows)), names, fontsize=7)
     ax.set(xlim=(-.6, len(rows)-.4), ylabel='top-1, %')

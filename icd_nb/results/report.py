@@ -10,6 +10,7 @@ import os, tempfile
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
+from .. import style
 from ..core import runs_home, short_hash, write_json
 from ..data import load_data
 from .export import export_table
@@ -85,9 +86,9 @@ def plot_results(frame, ax=None):
     methods = [*dict.fromkeys(done.method)]
     ax = ax or plt.subplots(figsize=(6, .4+.45*len(methods)))[1]
     for i, method in enumerate(methods):
-        top1 = done[done.method == method].top1_last
-        ax.plot(top1, [i]*len(top1), 'o', color=f'C{i}', alpha=.6, mec='none')
-        ax.plot([mean_std(top1)[0]]*2, [i-.3, i+.3], color=f'C{i}', lw=2)
+        top1, color = done[done.method == method].top1_last, style.colour_of(method)
+        ax.plot(top1, [i]*len(top1), 'o', color=color, alpha=.6, mec='none')
+        ax.plot([mean_std(top1)[0]]*2, [i-.3, i+.3], color=color, lw=2)
     ax.set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods)-.5, -.5),
            xlabel='top-1, last epoch, %')
     ax.grid(axis='x', alpha=.3)
@@ -100,11 +101,11 @@ def plot_curves(results, ax=None):
         if 'top1_last' not in result: continue
         curves.setdefault(result['method'],
                           []).append([epoch['test_top1'] for epoch in result['history']])
-    for i, (method, ys) in enumerate(curves.items()):
-        ys = torch.tensor(ys)
+    for method, ys in curves.items():
+        ys, color = torch.tensor(ys), style.colour_of(method)
         epochs = range(1, ys.shape[1]+1)
-        ax.plot(epochs, ys.mean(0), color=f'C{i}', label=method)
-        ax.fill_between(epochs, ys.amin(0), ys.amax(0), color=f'C{i}', alpha=.15, lw=0)
+        ax.plot(epochs, ys.mean(0), color=color, label=method)
+        ax.fill_between(epochs, ys.amin(0), ys.amax(0), color=color, alpha=.15, lw=0)
     ax.set(xlabel='epoch', ylabel='top-1, %')
     ax.legend(ncols=2)
     return ax
