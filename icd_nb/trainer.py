@@ -24,7 +24,7 @@ from .history import plot_history
 from .recipe import Recipe, default_lr
 from .speed import Speed, to_model_dtype
 from .student import Student
-from .teacher import Teacher
+from .teacher import Teacher, check_teacher
 
 _all_ = ['Recipe', 'default_lr', 'Speed', 'Student', 'evaluate', 'plot_history'] # also found here
 
@@ -80,6 +80,7 @@ def prepare_all(students, data, teacher, batch, device, speed,
                 abouts=None # what each training belongs to
                )->tuple: # teacher, and the function that makes a step
     "Everything on the device and compiled"
+    check_teacher(teacher)
     if isinstance(teacher, nn.Module):
         teacher = Teacher(teacher, [st.cells for st in students], device, speed)
     elif teacher is not None: teacher.check(data)
@@ -165,6 +166,7 @@ def fit_many(students, # they train side by side, on the same batches
              deadline:float=None # stop cleanly before this `time.monotonic()`
             ):
     "Train all `students` to their last epoch; those with a checkpoint go on from it"
+    check_teacher(teacher)
     bs, device = _batch_size(students), get_device(device)
     speed, data = speed.on(device), data.settle(device)
     abouts = [st.about(data, teacher, seed, speed.precision) if st.folder else None
