@@ -60,9 +60,11 @@ def _gain(pair, group, method, base):
                 published=new['published']-old['published'] if known else None)
 
 # %% ../../nbs/12d_overview.ipynb #plot-differences
-def _reach(found)->float: # half the width of the axes: all of ours, and most published figures
+def _reach(found)->float: # half the width of the axes: our means, and most published figures
     sizes = sorted(abs(v) for v in found.published.dropna())
-    ours = [abs(o.mean) + (o.half_width or 0) for o in found.difference if o.pairs]
+    means = [abs(o.mean) for o in found.difference if o.pairs]
+    widths = [o.half_width or 0 for o in found.difference if o.pairs]
+    ours = [m + min(w, 2*max(1, m)) for m, w in zip(means, widths)] # two seeds can give ± 80
     return 1.15*max([.8, *sizes[int(.9*(len(sizes)-1)):][:1], *ours])
 
 def plot_differences(pairs, frame, compared=COMPARED):

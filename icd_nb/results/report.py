@@ -13,6 +13,7 @@ import torch
 from .. import style
 from ..core import runs_home, short_hash, write_json
 from ..data import load_data
+from ..methods import methods_of
 from .export import export_table
 from .lab import Lab, for_humans
 from .ledger import to_frame
@@ -80,10 +81,14 @@ def result_table(results, base:str='kd', format='markdown')->str:
     return export_table(pd.DataFrame(rows) if format == 'csv' else table, format)
 
 # %% ../../nbs/12e_report.ipynb #plots
+def _place(method): # in the order of the tables; what stands in none comes last
+    known = [name for table in ('logits', 'features', 'other') for name in methods_of(table)]
+    return known.index(method) if method in known else len(known)
+
 def plot_results(frame, ax=None):
     "One line of dots per method: a dot per seed, and a bar at their mean"
     done = frame.dropna(subset='top1_last')
-    methods = [*dict.fromkeys(done.method)]
+    methods = sorted(done.method.unique(), key=_place)
     ax = ax or plt.subplots(figsize=(6, .4+.45*len(methods)))[1]
     for i, method in enumerate(methods):
         top1, color = done[done.method == method].top1_last, style.colour_of(method)
