@@ -1,5 +1,5 @@
 "The modules and the README say what the notebooks say"
-import os, shutil, subprocess, sys
+import json, os, shutil, subprocess, sys
 from pathlib import Path
 from icd_nb.results.ledger import Ledger
 from icd_nb.results.overview import ledger_state
@@ -23,3 +23,10 @@ def test_readme_is_made():
 def test_readme_shows_the_ledger():
     state = ledger_state(Ledger(ROOT/'results').to_frame(fresh=True))
     assert state in (ROOT/'README.md').read_text(), 'run nbs/index.ipynb, then python tests/make_readme.py'
+
+def test_saved_outputs_hold_no_path_of_a_machine():
+    marks = 'site-packages', str(ROOT), str(Path.home())+'/', '/tmp/'
+    for path in (ROOT/'nbs').glob('*.ipynb'):
+        outputs = [c.get('outputs', []) for c in json.loads(path.read_text())['cells']]
+        found = [m for m in marks if m in json.dumps(outputs, ensure_ascii=False)]
+        assert not found, f'{path.name}: {found}'
