@@ -15,7 +15,7 @@ from fastcore.meta import delegates
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from .checkpoint import Keeper, claim
-from .core import get_device, progress
+from .core import get_device, kept_modes, progress
 from .data import steps_per_epoch, test_batches, train_batches
 from .decoupling import Scorer
 from .evaluation import evaluate, hits
@@ -171,7 +171,8 @@ def fit_many(students, # they train side by side, on the same batches
     speed, data = speed.on(device), data.settle(device)
     abouts = [st.about(data, teacher, seed, speed.precision) if st.folder else None
               for st in students]
-    with torch.random.fork_rng(), speed.compiling():
+    models = [st.model for st in students]
+    with torch.random.fork_rng(), speed.compiling(), kept_modes(*models):
         first = next(train_batches(data, bs, seed, 0, device=device))
         teacher, step = prepare_all(students, data, teacher, first, device, speed, abouts)
         _run_epochs(students, data, teacher, bs, seed, step, Keeper(deadline))
