@@ -13,10 +13,10 @@ import torch
 from fastcore.basics import patch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
-from .core import parse_scales, seed_of
+from .core import check_choice, parse_scales, seed_of
 from .decoupling import eval_mode, Scorer
 from .evaluation import hits
-from .foreign import LoneImage, idle_parts
+from .foreign import LoneImage, idle_parts, start_momentum
 from .losses import CE
 from .recipe import Recipe
 from .speed import keep_depthwise, loss_and_gradients, set_scalar, to_model_dtype
@@ -44,7 +44,8 @@ class Student:
                  seed:int=0, # of what is drawn inside: adapters, dropout
                  name:str='student',
                  folder=None, # where it is kept; without one nothing is stored
-                 chained:bool=True # as in `multiscale_pool`
+                 chained:bool=True, # as in `multiscale_pool`
+                 keep:str='weights' # in its folder, when it is done; `all`: its last checkpoint too
                 ):
         if not isinstance(model, nn.Module):
             raise ValueError("a student's model is a network, such as "
@@ -55,6 +56,7 @@ class Student:
         self.scales = self._choose(scales) if self.objective.needs_local else ()
         self.cells = (self.scales, chained or not self.scales) # what it asks of a teacher
         self.folder = Path(folder).expanduser() if folder else None
+        self.keep = check_choice(keep, ('weights', 'all'), 'keep')
         # How far it has come
         self.epoch = 0 # the last epoch that is finished
         self.history = [] # one dict per finished epoch
@@ -175,6 +177,7 @@ def step(self:Student, batch,
         total, parts = self.backward(s, t, batch.y)
     if not self.looked: self.look()
     if self.recipe.clip is not None: clip_grad_norm_(self.params, self.recipe.clip)
+    start_momentum(self.opt)
     self.opt.step()
     self.names = [*parts, 'total']
     right = hits(s.logits.detach(), batch.y)/len(batch.y)

@@ -18,6 +18,7 @@ from .checkpoint import Keeper, claim
 from .core import get_device, kept_modes, progress
 from .data import steps_per_epoch, test_batches, train_batches
 from .decoupling import Scorer
+from .files import alone
 from .evaluation import evaluate, hits
 from .graph import Graphs, side_by_side, undone
 from .history import plot_history
@@ -171,8 +172,9 @@ def fit_many(students, # they train side by side, on the same batches
     speed, data = speed.on(device), data.settle(device)
     abouts = [st.about(data, teacher, seed, speed.precision) if st.folder else None
               for st in students]
-    models = [st.model for st in students]
-    with torch.random.fork_rng(), speed.compiling(), kept_modes(*models):
+    models, folders = [st.model for st in students], [st.folder for st in students if st.folder]
+    with (alone(*(o/'training' for o in folders)), torch.random.fork_rng(), speed.compiling(),
+          kept_modes(*models)):
         first = next(train_batches(data, bs, seed, 0, device=device))
         teacher, step = prepare_all(students, data, teacher, first, device, speed, abouts)
         _run_epochs(students, data, teacher, bs, seed, step, Keeper(deadline))

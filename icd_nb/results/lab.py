@@ -17,6 +17,7 @@ from .. import __version__
 from icd_nb.core import (
     NUMBERS_VERSION, get_device, project_root, read_json, runs_home, seed_of, short_hash,
     write_json)
+from ..files import Timeout, alone, sealed, unsealed
 from ..models import MODELS, create_model, load_weights
 from .run import Run, teacher_run
 from ..evaluation import evaluate
@@ -38,9 +39,10 @@ class Lab:
                  device='auto', speed:Speed=Speed(),
                  teacher:nn.Module=None, # what the students learn from; or see `use_teacher`
                  teachers=None, # folder of trained teachers; None: `runs_home()/'teachers'`
-                 teacher_name:str=None # what runs call the teacher, if it is not of the zoo
+                 teacher_name:str=None, # what runs call the teacher, if it is not of the zoo
+                 keep:str='weights' # of a finished run; `all`: its last checkpoint too
                 ):
-        self.data, self.device = data, get_device(device)
+        self.data, self.device, self.keep = data, get_device(device), keep
         self.folder = Path(folder or runs_home()).expanduser()
         self.teachers = Path(teachers or runs_home()/'teachers').expanduser()
         self.teacher, self.teacher_name = teacher, teacher_name
@@ -119,14 +121,21 @@ def student(self:Lab, run:Run, stored=True # are its files written into its fold
     name = f'{run.student}, {run.method}, seed {run.seed}'
     folder = self.run_folder(run) if stored else None
     return Student(model, run.objective, run.scales, run.recipe, run.seed, name, folder,
-                   run.chained)
+                   run.chained, self.keep)
+
+@patch
+def result(self:Lab, run:Run)->dict: # None where there is none
+    "The result in a run's folder"
+    file = self.run_folder(run)/'result.json'
+    return unsealed(read_json(file), file) if file.exists() else None
 
 @patch
 def todo(self:Lab, runs)->list: # lists of runs
     "The runs that have no result yet, in groups that train side by side"
     groups = {}
     for run in dict.fromkeys(runs):
-        if (self.run_folder(run)/'result.json').exists(): continue
+        result, weights = self.result(run), self.run_folder(run)/'student.safetensors'
+        if result and ('error' in result or weights.exists()): continue
         groups.setdefault((run.seed, run.bs), []).append(run)
     return list(groups.values())
 
@@ -135,13 +144,19 @@ def run(self:Lab, runs, deadline=None # stop cleanly before this `time.monotonic
        )->list: # one dict for each run that has a result, in the order of `runs`
     "Train what has no result, and return the results"
     for group in self.todo(runs):
-        students = [self.student(run) for run in group]
-        fit_many(students, self.data, self.teacher, group[0].seed, self.device, self.speed,
-                 deadline=deadline)
-        for run, student in zip(group, students):
-            if student.done: self._write(run, student)
-    files = [self.run_folder(run)/'result.json' for run in runs]
-    return [read_json(file) for file in files if file.exists()]
+        try:
+            with alone(*map(self.run_folder, group), deadline=deadline):
+                for left in self.todo(group): self._train(left, deadline) # others were faster
+        except Timeout: break
+    return [result for result in map(self.result, runs) if result]
+
+@patch
+def _train(self:Lab, group, deadline):
+    students = [self.student(run) for run in group]
+    fit_many(students, self.data, self.teacher, group[0].seed, self.device, self.speed,
+             deadline=deadline)
+    for run, student in zip(group, students):
+        if student.done: self._write(run, student)
 
 @patch
 def _write(self:Lab, run, student): # the schema of a result: notebook 12
@@ -149,7 +164,7 @@ def _write(self:Lab, run, student): # the schema of a result: notebook 12
     result = dict(schema=2, method=run.method, seed=run.seed, **student.result(),
                   settings=self.settings(run), **teacher, versions=versions(self.device),
                   speed=asdict(self.speed), history=student.history)
-    write_json(self.run_folder(run)/'result.json', result)
+    write_json(self.run_folder(run)/'result.json', sealed(result))
 
 def versions(device)->dict:
     "What a number was computed with"

@@ -15,6 +15,7 @@ from fastcore.basics import patch
 from ..core import (
     NUMBERS_VERSION, _not_finite, atomic_write, project_root, read_json, short_hash)
 from ..data import DATASETS, PINNED
+from ..files import sealed, unsealed
 from ..models import create_model, load_weights
 from .published import recipe_title
 from .run import Run, dataset_record
@@ -75,7 +76,7 @@ class Ledger:
 
     def read(self, path)->dict:
         "One result in today's schema, its history as `Lab.run` gave it"
-        result = read_json(path)
+        result = unsealed(read_json(path), path.name)
         schema = result.get('schema', 1)
         if schema not in _TERM: raise ValueError(
             f"{path.name} is of schema {schema}, and this version reads up to {SCHEMA}: "
@@ -91,11 +92,11 @@ class Ledger:
         if file.exists():
             here = read_json(file)
             return 'same' if all(here.get(k) == result.get(k) for k in _NUMBERS) else 'differs'
-        stored = result | dict(schema=SCHEMA, label=recipe_title(result['settings']))
+        stored = unsealed(result, file.name) | dict(schema=SCHEMA, label=recipe_title(result['settings']))
         stored['curves'] = to_columns(stored.pop('history', []))
         for at in _not_finite(stored): raise ValueError(
             f"{file.name} is not written: {at} is NaN or infinite, and that is no result")
-        with atomic_write(file) as tmp: tmp.write_text(json_lines(stored), encoding='utf-8')
+        with atomic_write(file) as tmp: tmp.write_text(json_lines(sealed(stored)), encoding='utf-8')
         return 'added'
 
     def merge(self, other)->dict: # `added`, `same`, `differs` → names of files
