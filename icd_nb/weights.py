@@ -38,10 +38,14 @@ HARMLESS = [argparse.Namespace, np.ndarray, np.dtype, *_DTYPES, *_PATHS,
 CONVERT = ("import torch; from icd_nb.weights import unwrap; "
            "torch.save(unwrap(torch.load({!r}, weights_only=False)), 'weights.pth')")
 
-def _is_script(path): # TorchScript is a zip file with code in it
-    if not zipfile.is_zipfile(path): return False
-    with zipfile.ZipFile(path) as z: names = z.namelist()
-    return any('/code/' in o or o.endswith('constants.pkl') for o in names)
+def _look_into(path): # `torch.save` and TorchScript write zip files, with a checksum of each part
+    if not zipfile.is_zipfile(path): return
+    with zipfile.ZipFile(path) as z: names, damaged = z.namelist(), z.testzip()
+    if damaged: raise ValueError(f"{path} is damaged: the checksum of its part {damaged} is wrong")
+    if any('/code/' in o or o.endswith('constants.pkl') for o in names): raise ValueError(
+        f"{path} is a TorchScript program, not a file of weights. "
+        "If you trust its author, keep its weights: "
+        f"torch.save(torch.jit.load({str(path)!r}).state_dict(), 'weights.pth')")
 
 def _instead(path)->str: # what a file is instead of a checkpoint, where its beginning says so
     with open(path, 'rb') as f: head = f.read(64)
@@ -62,10 +66,9 @@ def _pickle_error(path, e)->ValueError: # what to tell the user about `e`
 
 def open_pickle(path):
     "What `torch.save` wrote to `path`; `ValueError` if it is more than tensors and plain values"
-    if _is_script(path): raise ValueError(
-        f"{path} is a TorchScript program, not a file of weights. "
-        "If you trust its author, keep its weights: "
-        f"torch.save(torch.jit.load({str(path)!r}).state_dict(), 'weights.pth')")
+    try: _look_into(path)
+    except ValueError: raise
+    except Exception as e: raise _pickle_error(path, e) from None
     try:
         with torch.serialization.safe_globals(HARMLESS):
             return torch.load(path, map_location='cpu', weights_only=True)
