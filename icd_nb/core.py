@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NUMBERS_VERSION', 'check_choice', 'parse_scales', 'seed_of', 'generator', 'get_device', 'free_bytes', 'data_home',
-           'project_root', 'runs_home', 'atomic_write', 'write_json', 'read_json', 'short_hash', 'fingerprint',
-           'progress']
+           'project_root', 'runs_home', 'project_file', 'atomic_write', 'write_json', 'read_json', 'short_hash',
+           'fingerprint', 'progress']
 
 # %% ../nbs/00_core.ipynb #82cb5a8a
 import hashlib, json, math, os, sys
@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 import torch
 from tqdm.std import tqdm
+from .bundle import bundled
 
 # %% ../nbs/00_core.ipynb #check-choice
 def check_choice(value, # what the user wrote
@@ -94,6 +95,12 @@ def project_root(start=None # default: the working directory
 def runs_home()->Path:
     "Where runs are kept: `$ICD_NB_RUNS`, else `runs/` in the project's root"
     return Path(os.environ.get('ICD_NB_RUNS') or project_root()/'runs').expanduser()
+
+def project_file(kind:str, # `teachers` or `results`
+                 name:str)->Path: # None where there is none
+    "A file of the project; where the project has none, the one that came with the library"
+    places = project_root()/kind, bundled(kind)
+    return next((p/name for p in places if (p/name).exists()), None)
 
 # %% ../nbs/00_core.ipynb #atomic-write
 @contextmanager

@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from torch import nn
 from .. import __version__
 from icd_nb.core import (
-    NUMBERS_VERSION, get_device, project_root, read_json, runs_home, seed_of, short_hash,
+    NUMBERS_VERSION, get_device, project_file, read_json, runs_home, seed_of, short_hash,
     write_json)
 from ..models import MODELS, create_model, load_weights
 from .run import Run, teacher_run
@@ -171,9 +171,10 @@ def find_teacher(self:Lab, run:Run, # a `teacher_run`
         if not path.is_file():
             raise ValueError(f"teacher_checkpoint {str(checkpoint)!r}: there is no such file")
         return path
-    ours = project_root()/'teachers'/f'{self.data.name}-{run.student}.safetensors'
+    name = f'{self.data.name}-{run.student}.safetensors'
+    ours = project_file('teachers', name) if shipped else None
     trained = self.teacher_lab.run_folder(run)/'student.safetensors'
-    return next((path for path in (ours,)*shipped + (trained,) if path.exists()), None)
+    return ours or (trained if trained.exists() else None)
 
 @patch(as_prop=True)
 def teacher_lab(self:Lab)->Lab:
