@@ -58,7 +58,7 @@ class _Engine(NBClientEngine):
 
 papermill_engines.register('icd_nb', _Engine)
 
-def _value(text): # numbers and the like as what they are, as papermill reads them; others stay texts
+def _value(text): # a number, None or a bool as what it is, as papermill reads it; else the text
     try: value = ast.literal_eval(text.capitalize() if text in ('true', 'false') else text)
     except (SyntaxError, ValueError): return text
     return value if value is None or isinstance(value, (int, float)) else text
