@@ -42,17 +42,19 @@ class DataSet:
     fingerprint:str=None # of the default settings, if they give the same bytes everywhere
     pairs:tuple=() # the rows of the tables; default: `pair` alone
     ablation_pairs:tuple=() # those of the ablations; default: `pairs`
+    demo_epochs:int=None # of a student in notebook 90, where none are named; default: `epochs`
     def __post_init__(self):
         def put(k, v): object.__setattr__(self, k, v)
         if not self.pairs: put('pairs', (self.pair,))
         if not self.ablation_pairs: put('ablation_pairs', self.pairs)
-        if self.teacher_epochs is None: put('teacher_epochs', self.epochs)
+        for k in ('teacher_epochs', 'demo_epochs'):
+            if getattr(self, k) is None: put(k, self.epochs)
 
 # %% ../../nbs/01_data.ipynb #datasets
 DATASETS = dict(
     minibirds=DataSet(
         load_minibirds, 'MiniBirds', ('resnet14', 'resnet8'), epochs=10, teacher_epochs=18,
-        shape=(20, 32), fingerprint=minibirds.FINGERPRINT,
+        demo_epochs=6, shape=(20, 32), fingerprint=minibirds.FINGERPRINT,
         pairs=(('resnet14', 'resnet8'), ('wrn_16_2', 'resnet8'))),
     cifar100=DataSet(
         load_cifar100, 'CIFAR-100', shape=(100, 32), fingerprint=cifar100.FINGERPRINT,
