@@ -23,7 +23,8 @@ def check_choice(value, # what the user wrote
     "`value` if it is one of `choices`; else a `ValueError` with the nearest right name"
     choices = list(choices)
     if value in choices: return value
-    near = get_close_matches(str(value), map(str, choices), n=1, cutoff=0.5)
+    same = [o for o in choices if str(o).lower() == str(value).lower()] # but for capitals
+    near = same or get_close_matches(str(value), map(str, choices), n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ''
     raise ValueError(f"unknown {what} {value!r}.{hint} There are: {', '.join(map(str, choices))}")
 
