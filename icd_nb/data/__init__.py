@@ -55,7 +55,7 @@ class DataSet:
 DATASETS = dict(
     minibirds=DataSet(
         load_minibirds, 'MiniBirds', ('resnet14', 'resnet8'), epochs=10, teacher_epochs=18,
-        demo_epochs=6, shape=(20, 32), fingerprint=minibirds.FINGERPRINT,
+        demo_epochs=5, shape=(20, 32), fingerprint=minibirds.FINGERPRINT,
         pairs=(('resnet14', 'resnet8'), ('wrn_16_2', 'resnet8'))),
     cifar100=DataSet(
         load_cifar100, 'CIFAR-100', shape=(100, 32), fingerprint=cifar100.FINGERPRINT,
