@@ -112,6 +112,7 @@ def plot_curves(results, ax=None):
         ax.plot(epochs, ys.mean(0), color=color, label=method)
         ax.fill_between(epochs, ys.amin(0), ys.amax(0), color=color, alpha=.15, lw=0)
     ax.set(xlabel='epoch', ylabel='top-1, %')
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(ncols=2)
     return ax
 
