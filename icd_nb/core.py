@@ -189,6 +189,6 @@ def progress(items=None, desc='', **kw)->tqdm:
     "A line on the progress over `items`, or one to `update` (`total=…`); quiet while tests run"
     quiet = bool(os.environ.get('IN_TEST') or os.environ.get('TQDM_DISABLE'))
     ncols = min(100, shutil.get_terminal_size().columns-1) if sys.stdout.isatty() else 100
-    usual = dict(leave=False, mininterval=0.5, ncols=ncols, file=_place(), position=0,
-                 disable=quiet)
+    usual = dict(leave=False, mininterval=0.5, ncols=ncols, nrows=20, file=_place(),
+                 position=0, disable=quiet) # nrows: some terminals say that they have no rows
     return tqdm(items, desc=desc, **{**usual, **kw})
