@@ -32,7 +32,7 @@ def test_the_saved_demo_is_that_of_today():
     assert (len(study.runs), study.p['epochs'], study.p['seeds']) == (9, 5, [0, 1, 2])
     kept = {k: ''.join(''.join(o.get('text', '')) or ''.join(o['data'].get('text/markdown', '')) for o in c.get('outputs', [])) for k, c in cells.items()}
     assert kept['bd31e011'].strip() == study.plan
-    assert '9 of 9 runs' in kept['training'] and kept['result-conclusion'].startswith(study.title)
+    assert '9 of 9 runs' in kept['training'] and kept['result-conclusion'].startswith(f'{study.title}: ')
 
 def test_wheel(tmp_path):
     "Built, installed beside nothing of the checkout, and used"

@@ -24,9 +24,8 @@ from .tables import Remarks, as_in, our_row, published_columns, shown_table
 from ..speed import Speed
 
 # %% ../../nbs/12e_report.ipynb #make-lab
-_TRIAL = dict(epochs=1, teacher_epochs=1, n_train=192, n_test=96, methods=['kd', 'icd_kd'], seeds=[0, 1],
-              device='cpu',
-              precision='fp32', compile=False, graph=False)
+_TRIAL = dict(epochs=1, teacher_epochs=1, n_train=192, n_test=96, methods=['kd', 'icd_kd'],
+              seeds=[0, 1], device='cpu', precision='fp32', compile=False, graph=False)
 
 def as_trial(p:dict)->dict:
     "The parameters as they are; while the tests run, those of a trial in a folder of its own"
@@ -47,7 +46,8 @@ def plan_text(lab:Lab, p:dict, weights=None # path of the teacher's; None: it wi
     "What will be done"
     data, runs = lab.data, planned_runs(p)
     teaching = teacher_run(runs[0], p['teacher_epochs'])
-    about = f'weights from {weights.name}' if weights else f'trained first, {teaching.epochs} epochs'
+    about = f'trained first, {teaching.epochs} epochs'
+    if weights: about = f'weights from {weights.name}'
     listed = lambda values: ', '.join(map(str, values))
     return '\n'.join([
         f'{recipe_title(lab.settings(runs[0]))}: {len(data.train_y)} training and '

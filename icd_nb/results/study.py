@@ -15,6 +15,7 @@ from .. import style
 from ..core import project_root
 from ..methods import record_of
 from ..params import check_parameters
+from .export import escape_markdown
 from .lab import near_chance
 from .ledger import to_frame
 from .published import pair_name, recipe_title
@@ -120,7 +121,7 @@ def title(self:Study)->str:
 @patch(as_prop=True)
 def conclusion(self:Study)->str: # Markdown
     "What came out, in a sentence"
-    return f'{self.title}: {conclusion(self.results, self.base)}'
+    return f'{escape_markdown(self.title)}: {conclusion(self.results, self.base)}'
 
 @patch(as_prop=True)
 def table(self:Study)->str: # Markdown
