@@ -7,7 +7,7 @@ __all__ = ['operations', 'plan', 'has_result', 'plan_table', 'checkpoint_of', 'i
            'move_to_ledger', 'fill']
 
 # %% ../../nbs/12c_fill.ipynb #fill-imports
-import time
+import shutil, time
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -134,7 +134,11 @@ def move_to_ledger(ledger:Ledger, lab:Lab, run:Run)->bool: # was there a result?
     folder, result = lab.run_folder(run), lab.result(run)
     if result is None: return False
     ledger.add(result)
-    for name in ('result.json', *KEPT[:2]): (folder/name).unlink(missing_ok=True)
+    if lab.keep == 'all': (folder/'result.json').unlink()
+    elif run.seed: shutil.rmtree(folder)
+    else:
+        names = 'result.json', 'metrics.jsonl', *KEPT[:2] # all but the weights
+        for name in names: (folder/name).unlink(missing_ok=True)
     return True
 
 def _fill_group(ledger, group, lab, deadline): # → the runs that are still missing

@@ -100,7 +100,8 @@ class Ledger:
         if file.exists():
             here = read_json(file)
             return 'same' if all(here.get(k) == result.get(k) for k in _NUMBERS) else 'differs'
-        stored = unsealed(result, file.name) | dict(schema=SCHEMA, label=recipe_title(result['settings']))
+        stored = dict(unsealed(result, file.name), schema=SCHEMA,
+                      label=recipe_title(result['settings']))
         stored['curves'] = to_columns(stored.pop('history', []))
         for at in _not_finite(stored): raise ValueError(
             f"{file.name} is not written: {at} is NaN or infinite, and that is no result")
