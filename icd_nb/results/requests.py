@@ -10,25 +10,18 @@ __all__ = ['TABLE_PARAMETERS', 'ABLATION_PARAMETERS', 'fill_table_parameters', '
 import re, shlex
 from dataclasses import replace
 from pathlib import Path
-from ..core import check_choice, runs_home
+from ..core import runs_home
 from ..data import DATASETS
 from ..methods import methods_of, pair_scales
-from ..models import MODELS
 from ..params import PARAMETERS, check_parameters, maybe, one_of, several, text
 from .ablations import ABLATION_TITLES, ablations
 from .fill import fill, has_result, plan, plan_table
 from .ledger import Ledger
 from .published import published_run, same_pair
 from .report import make_lab
-from .run import RUN_PARAMETERS, dataset_record
+from .run import RUN_PARAMETERS, dataset_record, network_pair
 
 # %% ../../nbs/12f_requests.ipynb #table-parameters
-def _pair(value):
-    names = value.split(':') if isinstance(value, str) else list(value)
-    if len(names) != 2:
-        raise ValueError("write pairs like resnet32x4:ShuffleV1, with commas between them")
-    return tuple(check_choice(name.strip(), MODELS, 'model') for name in names)
-
 def _methods(value):
     if value == 'all': return [*methods_of('logits'), *methods_of('features')]
     return RUN_PARAMETERS['methods'](value)
@@ -36,7 +29,7 @@ def _methods(value):
 _SHARED = ('run', 'minutes', 'ledger', 'checkpoints', 'seeds', 'epochs', 'teacher_epochs',
            'dataset', 'data_dir',
            'device', 'precision', 'compile', 'graph', 'n_train', 'n_test')
-_COMMON = {k: PARAMETERS[k] for k in _SHARED} | dict(pairs=maybe(several(_pair, 'pair')))
+_COMMON = {k: PARAMETERS[k] for k in _SHARED} | dict(pairs=maybe(several(network_pair, 'pair')))
 TABLE_PARAMETERS = _COMMON | dict(methods=maybe(_methods))
 ABLATION_PARAMETERS = _COMMON | dict(ablations=maybe(several(one_of(ABLATION_TITLES, 'ablation'),
                                                              'ablation', ';')))
