@@ -180,6 +180,19 @@ def check(self:Objective, s:Scores, t:Scores):
     if s.scales != t.scales:
         raise ValueError(f"the student's cells have scales {s.scales}, the teacher's {t.scales}")
 
+# %% ../nbs/05a_terms.ipynb #objective-markdown
+def _in_words(term)->str:
+    if isinstance(term, Warmup):
+        return f'{_in_words(term.term)}; at full strength after {term.epochs:g} epochs'
+    doc = type(term.term if isinstance(term, Wrapped) else term).__doc__
+    return doc.strip().splitlines()[0] if doc else '–'
+
+@patch
+def _repr_markdown_(self:Objective)->str:
+    "The sum as a table with one row per term"
+    lines = [f'| {w:g} | `{term!r}` | {_in_words(term)} |' for _, w, term in self.items()]
+    return '\n'.join(['| weight | term | what it does |', '|---|---|---|', *lines])
+
 # %% ../nbs/05a_terms.ipynb #term-settings
 def _plain(v): # an argument as JSON can hold it
     if isinstance(v, Term): return v.settings()

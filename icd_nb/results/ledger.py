@@ -16,6 +16,7 @@ from ..core import (
     NUMBERS_VERSION, _not_finite, atomic_write, project_root, read_json, short_hash)
 from ..data import DATASETS, PINNED
 from ..models import create_model, load_weights
+from .export import export_table
 from .published import recipe_title
 from .run import Run, dataset_record
 from ..weights import model_fingerprint
@@ -163,3 +164,15 @@ def to_frame(self:Ledger, fresh=False # without stale results?
     "One row per result"
     frame = to_frame(self)
     return frame[frame.stale == ''] if fresh else frame
+
+# %% ../../nbs/12_ledger.ipynb #ledger-markdown
+@patch
+def _repr_markdown_(self:Ledger)->str:
+    "One line per student and recipe"
+    frame = self.to_frame()
+    if frame.empty: return f'An empty ledger in `{self.path.name}/`'
+    students = frame[frame.method != 'teacher'].groupby(['label', 'student'])
+    listed = lambda names: ', '.join(sorted(names.dropna().unique()))
+    table = students.agg(teachers=('teacher', listed), methods=('method', 'nunique'),
+                         runs=('seed', 'size'), stale=('stale', lambda why: (why != '').sum()))
+    return export_table(table.reset_index().rename(columns=dict(label='results')))

@@ -9,7 +9,6 @@ __all__ = ['COMPARED', 'overview', 'gains', 'plot_differences', 'comparisons', '
 # %% ../../nbs/12d_overview.ipynb #overview-imports
 import matplotlib.pyplot as plt
 import pandas as pd
-from fastcore.basics import patch
 from .. import style
 from ..data import DATASETS
 from ..losses import METHODS
@@ -17,7 +16,6 @@ from ..methods import methods_of
 from ..models import MODELS
 from .export import escape_markdown, export_table
 from .lab import for_humans
-from .ledger import Ledger
 from icd_nb.results.published import (
     is_full_recipe, pair_name, paper_name, published_run,
     recipe_title, same_pair)
@@ -171,6 +169,3 @@ def _state_line(title, frame, filled):
             'methods': frame.method.nunique(),
             'runs': len(frame), 'on': ', '.join(sorted(frame.hardware.unique())),
             'time': for_humans(sum(frame.seconds.fillna(0)))}
-
-@patch
-def _repr_markdown_(self:Ledger): return ledger_state(self.to_frame())
