@@ -180,7 +180,8 @@ PUBLISHED_POINTS = dict(resnet110=[15,37,53], wrn_40_2=[5,10,16])
 @patch
 def _about(self:HintPoints)->str:
     "What it is in one line, without the names"
-    return f"{self._model}: {self.k} hint points of {len(self.layers)} layers ({self.metric}, {self.how})"
+    return (f"{self._model}: {self.k} hint points of {len(self.layers)} layers "
+            f"({self.metric}, {self.how})")
 
 @patch
 def __repr__(self:HintPoints): return f"HintPoints of {self._about()} at {', '.join(self.names)}"
