@@ -169,7 +169,7 @@ def _row(result):
 
 def to_frame(results)->pd.DataFrame:
     "One row per result"
-    frame = pd.DataFrame([_row(o) for o in results], columns=COLUMNS, dtype=object)
+    frame = pd.DataFrame([_row(result) for result in results], columns=COLUMNS, dtype=object)
     return frame.astype({k: float for k in _ACCURACIES})
 
 @patch

@@ -59,7 +59,7 @@ def wanted_runs(p:dict)->list:
     "The runs that filled parameters ask for: those of the main tables, or those of the ablations"
     pairs = _pair_runs(p)
     if 'ablations' not in p:
-        return [same_pair(o, m, s) for o in pairs for s in p['seeds'] for m in p['methods']]
+        return [same_pair(pair, m, s) for pair in pairs for s in p['seeds'] for m in p['methods']]
     titles = p['ablations'] or ABLATION_TITLES
     variants = dict.fromkeys(run for pair in pairs for title in titles
                              for run in ablations(pair)[title].values())
@@ -105,7 +105,7 @@ def _asked_for(frame)->dict: # the parameters of a table notebook that ask for t
     dataset, n_train, n_test = part.groups() if part else (name, None, None)
     taught, usual = frame.dropna(subset='teacher'), dataset_record(dataset).pairs
     pairs = [*dict.fromkeys(zip(taught.teacher, taught.student))]
-    pairs = [o for o in usual if o in pairs] + [o for o in pairs if o not in usual]
+    pairs.sort(key=lambda pair: usual.index(pair) if pair in usual else len(usual))
     known = [*methods_of('logits'), *methods_of('features')]
     methods = [m for m in known if m in set(frame.method)]
     rest = dict.fromkeys(('data_dir', 'ledger', 'checkpoints', 'teacher_epochs', 'compile',

@@ -192,7 +192,7 @@ def planned_runs(p:dict)->list:
 def used_parameters(p:dict)->dict:
     "Filled parameters with what was used: `used` per method, beside it what all have in common"
     used = {run.method: run.used for run in planned_runs(p)}
-    values = {k: {o[k] for o in used.values() if k in o}
+    values = {k: {one[k] for one in used.values() if k in one}
               for k in ('dkd_beta', 'warmup', 'clip', 'lr')}
     common = {k: v.pop() if len(v) == 1 else None for k, v in values.items()}
     return dict(p, scales=list(p['scales']), **common, used=used)
