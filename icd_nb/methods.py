@@ -9,11 +9,15 @@ __all__ = ['record_of', 'methods_of', 'hyper_defaults', 'uses_beta', 'Published'
 import inspect, re
 from dataclasses import dataclass
 from functools import lru_cache
+from .core import load_rooms
 from .features.maps import beside_ce
 from .losses import METHODS
 from .records import Record
-import icd_nb.features.relations, icd_nb.features.review # they register their methods
+import icd_nb.features.relations, icd_nb.features.review # in the order of the tables
 import icd_nb.hints.terms # which brings those of features.contrast too
+
+# %% ../nbs/08a_methods.ipynb #other-methods
+load_rooms('icd_nb.features') # and what else stands there
 
 # %% ../nbs/08a_methods.ipynb #logit-records
 _LOGIT_RECORDS = dict(ce=Record('student', 'RepDistiller', 'logits', base=None, clip=None))

@@ -14,7 +14,7 @@ from typing import Callable
 import matplotlib.pyplot as plt, numpy as np, torch, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor
-from ..core import check_choice, generator
+from ..core import check_choice, generator, load_rooms
 from . import cifar100, minibirds
 from .augment import Augment, recipe
 from .batches import Batch, ImageData, steps_per_epoch, test_batches, train_batches
@@ -191,3 +191,6 @@ def _repr_markdown_(self:ImageData)->str:
             ('in training', _in_words(self.augment))]
     name = self.name.replace('|', '\\|')
     return '\n'.join([f'| {name} | |', '|---|---|', *(f'| {k} | {v} |' for k, v in rows)])
+
+# %% ../../nbs/01_data.ipynb #load-rooms
+load_rooms('icd_nb.data')
