@@ -197,4 +197,5 @@ def progress(items=None, desc='', **kw)->tqdm:
 # %% ../nbs/00_core.ipynb #load-rooms
 def load_rooms(package:str): # such as `icd_nb.features`
     "Import every module of a package, so that what they register is known"
-    for room in iter_modules(import_module(package).__path__): import_module(f'{package}.{room.name}')
+    for room in iter_modules(import_module(package).__path__):
+        import_module(f'{package}.{room.name}')
