@@ -35,11 +35,11 @@ def record_of(method:str # a name in `METHODS`; a sum has the record of its firs
     own = getattr(METHODS.get(name), 'record', None)
     return own or _LOGIT_RECORDS.get(name) or Record()
 
-def methods_of(table:str # `logits`, `features` or `other`
+def methods_of(*tables # `logits`, `features` or `other`
               )->list:
-    "The names of the methods that stand in this table, in its order"
+    "The names of the methods that stand in these tables, in their order"
     names = dict.fromkeys([*_LOGIT_RECORDS, *METHODS])
-    return [n for n in names if record_of(n).table == table]
+    return [name for table in tables for name in names if record_of(name).table == table]
 
 # %% ../nbs/08a_methods.ipynb #hyper-names
 @lru_cache(maxsize=None)

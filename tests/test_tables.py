@@ -196,7 +196,7 @@ def test_beta_of_dkd_is_that_of_the_method_s_own_runs(dataset, teacher, student,
         assert f'beta={want}' in repr(run.objective) or f'gamma={want}' in repr(run.objective)
 
 def test_only_sdd_and_icd_clip():
-    clip = {m: same_pair(KD, m).used['clip'] for m in (*methods_of('logits'), *methods_of('features'))}
+    clip = {m: same_pair(KD, m).used['clip'] for m in methods_of('logits', 'features')}
     assert {m for m, o in clip.items() if o == 40} == {*methods_of('logits')} - {'ce'} and set(clip.values()) == {0, 40}
 
 def test_the_ledger_of_the_project():

@@ -44,11 +44,11 @@ class DataSet:
     ablation_pairs:tuple=() # those of the ablations; default: `pairs`
     demo_epochs:int=None # of a student in notebook 90, where none are named; default: `epochs`
     def __post_init__(self):
-        def put(k, v): object.__setattr__(self, k, v)
-        if not self.pairs: put('pairs', (self.pair,))
-        if not self.ablation_pairs: put('ablation_pairs', self.pairs)
+        def set_field(k, v): object.__setattr__(self, k, v)
+        if not self.pairs: set_field('pairs', (self.pair,))
+        if not self.ablation_pairs: set_field('ablation_pairs', self.pairs)
         for k in ('teacher_epochs', 'demo_epochs'):
-            if getattr(self, k) is None: put(k, self.epochs)
+            if getattr(self, k) is None: set_field(k, self.epochs)
 
 # %% ../../nbs/01_data.ipynb #datasets
 DATASETS = dict(

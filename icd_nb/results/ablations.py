@@ -167,13 +167,13 @@ def ablations_in_words(pair:Run, frame)->str: # Markdown
     group = main_group(pair, frame)
     rows = [(title, row) for title, variants in ablations(pair).items()
             for row in ablation_rows(title, variants, group) if row['difference_95'] is not None]
-    found = {'above 0': [], 'below 0': []}
+    found = {'ahead': [], 'behind': []}
     for title, row in rows:
         d = Difference(row['difference'], row['difference_95'], row['pairs'])
-        side = dict(ahead='above 0', behind='below 0').get(d.outcome)
-        if side: found[side].append(f"{title}, {row['name']} ({d})")
-    said = [f'{side} in {len(names)}' + ': '*bool(names) + '; '.join(names)
-            for side, names in found.items()]
+        if d.outcome in found: found[d.outcome].append(f"{title}, {row['name']} ({d})")
+    where = dict(ahead='above 0', behind='below 0')
+    said = [f'{where[outcome]} in {len(names)}' + ': '*bool(names) + '; '.join(names)
+            for outcome, names in found.items()]
     if not rows: return ''
     return (f'{escape_markdown(_where(pair))}: {len(rows)} variants beside a standard, of which '
             f'chance alone would put {.05*len(rows):.1f} outside. '

@@ -141,8 +141,7 @@ def _pair_of(s): # of the settings of a result
 def methods_run(pair:Run, frame)->list:
     "The methods that a pair has results of, in the order of the tables"
     group = main_group(pair, frame)
-    known = [*methods_of('logits'), *methods_of('features')]
-    every = dict.fromkeys([*known, *sorted(frame.method.unique())])
+    every = dict.fromkeys([*methods_of('logits', 'features'), *sorted(frame.method.unique())])
     # a ledger can be of another version, with other methods
     known = [m for m in every if all(name in METHODS for name in m.split('+'))]
     return [m for m in known if len(runs_of(same_pair(pair, m), group))]

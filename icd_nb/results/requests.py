@@ -23,7 +23,7 @@ from .run import RUN_PARAMETERS, dataset_record, network_pair
 
 # %% ../../nbs/12f_requests.ipynb #table-parameters
 def _methods(value):
-    if value == 'all': return [*methods_of('logits'), *methods_of('features')]
+    if value == 'all': return methods_of('logits', 'features')
     return RUN_PARAMETERS['methods'](value)
 
 _SHARED = ('run', 'minutes', 'ledger', 'checkpoints', 'seeds', 'epochs', 'teacher_epochs',
@@ -106,8 +106,7 @@ def _asked_for(frame)->dict: # the parameters of a table notebook that ask for t
     taught, usual = frame.dropna(subset='teacher'), dataset_record(dataset).pairs
     pairs = [*dict.fromkeys(zip(taught.teacher, taught.student))]
     pairs.sort(key=lambda pair: usual.index(pair) if pair in usual else len(usual))
-    known = [*methods_of('logits'), *methods_of('features')]
-    methods = [m for m in known if m in set(frame.method)]
+    methods = [m for m in methods_of('logits', 'features') if m in set(frame.method)]
     rest = dict.fromkeys(('data_dir', 'ledger', 'checkpoints', 'teacher_epochs', 'compile',
                           'graph'))
     return rest | dict(dataset=dataset, n_train=n_train, n_test=n_test, pairs=pairs, epochs=epochs,

@@ -151,7 +151,7 @@ def pair_methods(pair:Run, frame)->list:
     "The methods of a pair's table: logit and feature methods, and others that have a number"
     runs = {m: same_pair(pair, m) for m in methods_of('other')}
     others = [m for m, run in runs.items() if published_figure(run) or len(runs_of(run, frame))]
-    return [*methods_of('logits'), *methods_of('features'), *others]
+    return [*methods_of('logits', 'features'), *others]
 
 def pair_table(pair:Run, frame, methods=None, # default: those of `pair_methods`
                format='markdown')->str:
