@@ -10,8 +10,8 @@ import hashlib, http.client, os, re, shutil, tarfile, tempfile, urllib.request, 
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
-from ..core import atomic_write, progress, read_json, short_hash, write_json, writing
-from ..files import alone
+from ..core import atomic_write, progress, read_json, short_hash, write_json
+from ..files import alone, writing
 
 # %% ../../nbs/01j_storage.ipynb #spot-check
 def _file_hash(path)->str: # 64 hexadecimal digits

@@ -19,9 +19,9 @@ from icd_nb.core import (
     NUMBERS_VERSION, get_device, project_file, read_json, runs_home, seed_of, short_hash,
     write_json)
 from ..data import steps_per_epoch
-from ..files import Timeout, alone, sealed, unsealed
+from ..files import Timeout, alone
 from ..models import MODELS, create_model, load_weights
-from .run import Run, teacher_run
+from .run import Run, sealed, teacher_run, unsealed
 from ..evaluation import evaluate
 from ..speed import Speed
 from ..student import Student
