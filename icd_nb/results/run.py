@@ -11,7 +11,7 @@ import math, re
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from fastcore.basics import patch
-from ..core import check_choice, parse_scales
+from ..core import check_choice, parse_scales, short_hash
 from ..data import DATASETS, DataSet, load_data
 from ..losses import METHODS, objective
 from ..methods import Published, as_published, hyper_defaults, pair_scales # fills METHODS too
