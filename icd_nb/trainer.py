@@ -17,9 +17,10 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from tqdm.std import tqdm
 from .checkpoint import Keeper, claim
-from .core import get_device, progress
+from .core import get_device, kept_modes, progress
 from .data import steps_per_epoch, test_batches, train_batches
 from .decoupling import Scorer
+from .files import alone
 from .evaluation import evaluate, hits
 from .graph import Graphs, side_by_side, undone
 from .history import plot_history, standing
@@ -164,7 +165,9 @@ def fit_many(students, # they train side by side, on the same batches
     speed, data = speed.on(device), data.settle(device)
     abouts = [st.about(data, teacher, seed, speed.precision) if st.folder else None
               for st in students]
-    with torch.random.fork_rng(), speed.compiling():
+    models, folders = [st.model for st in students], [st.folder for st in students if st.folder]
+    with (alone(*(o/'training' for o in folders)), torch.random.fork_rng(), speed.compiling(),
+          kept_modes(*models)):
         first = next(train_batches(data, bs, seed, 0, device=device))
         teacher, step = prepare_all(students, data, teacher, first, device, speed, abouts)
         steps = last_epoch(students)*steps_per_epoch(data, bs)
