@@ -15,8 +15,8 @@ from torch.nn.utils import clip_grad_norm_
 from .core import parse_scales, seed_of
 from .decoupling import eval_mode, Scorer
 from .evaluation import hits
-from .losses import CE
-from .recipe import Recipe
+from .kd import CE, smoothed
+from .recipe import Recipe, make_optimizer
 from .speed import keep_depthwise, loss_and_gradients, set_scalar, to_model_dtype
 from .teacher import check_map, check_memory, scores
 from .terms import Objective, Term
@@ -49,7 +49,7 @@ class Student:
                              f"create_model('resnet8', 20), not {model!r}")
         # What it is
         self.model, self.recipe, self.seed, self.name = model, recipe, seed, name
-        self.objective = _as_objective(objective)
+        self.objective = smoothed(_as_objective(objective), recipe.label_smoothing)
         self.scales = self._choose(scales) if self.objective.needs_local else ()
         self.cells = (self.scales, chained or not self.scales) # what it asks of a teacher
         self.folder = Path(folder).expanduser() if folder else None
@@ -122,9 +122,7 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     if teacher is not None: self.build(batch, labels, teacher)
     self.objective.to(device)
     self.params = [*self.model.parameters(), *self.objective.parameters()]
-    r = self.recipe
-    self.opt = torch.optim.SGD(self.params, r.lr, r.momentum, weight_decay=r.weight_decay,
-                               fused=speed.fused)
+    self.opt = make_optimizer(self.recipe, self.params, speed.fused)
     self.infinite = {k for k, v in self.model.state_dict().items() if v.isinf().any()}
 
 # %% ../nbs/08l_student.ipynb #build

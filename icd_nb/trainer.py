@@ -7,7 +7,7 @@ __all__ = ['plain_step', 'plain_fit', 'step_all', 'prepare_all', 'time_epoch', '
            'Student', 'evaluate', 'plot_history']
 
 # %% ../nbs/09_trainer.ipynb #94188642
-import time
+import copy, time
 from dataclasses import replace
 from functools import partial
 import torch
@@ -21,7 +21,8 @@ from .decoupling import Scorer
 from .evaluation import evaluate, hits
 from .graph import Graphs, side_by_side, undone
 from .history import plot_history
-from .recipe import Recipe, default_lr
+from .kd import smoothed
+from .recipe import Recipe, default_lr, make_optimizer
 from .speed import Speed, to_model_dtype
 from .student import Student
 from .teacher import Teacher, check_teacher
@@ -47,8 +48,8 @@ def plain_fit(student:nn.Module, teacher:nn.Module, data, objective, recipe:Reci
     "Train `student` on `teacher`: the reference for everything else in this room"
     scales = (1,2,4) if objective.needs_local else ()
     score_student, score_teacher = Scorer(student, scales), Scorer(teacher.eval())
-    opt = torch.optim.SGD(student.parameters(), recipe.lr, recipe.momentum,
-                          weight_decay=recipe.weight_decay)
+    opt, objective = make_optimizer(recipe, student.parameters()), copy.deepcopy(objective)
+    smoothed(objective, recipe.label_smoothing)
     curve = []
     for epoch in range(1, recipe.epochs+1):
         student.train()
