@@ -16,7 +16,7 @@ from torch import nn
 from .core import (NUMBERS_VERSION, atomic_write, fingerprint, free_bytes, get_device,
                          parse_scales, progress, read_json, write_json)
 from .data.augment import all_views, crop, view_number
-from .decoupling import Scorer
+from .decoupling import Scorer, eval_mode
 from .scores import MASKED, Scores
 from .weights import model_fingerprint
 from .pooling import multiscale_pool, n_cells
@@ -219,10 +219,10 @@ def cache_teacher(model:nn.Module, data, # an `ImageData`
     device = get_device(device)
     speed, data = speed.on(device), data.settle(device)
     scales = parse_scales(scales) if scales else ()
-    speed.place(model, device).eval()
+    speed.place(model, device)
     views = all_views(data.augment, data.hw).to(device)
     few = crop(data.train_x[:2].to(device), views[:2], data.augment)
-    with torch.no_grad(): keep = scales_to_keep(model, to_model_dtype(few, model), scales)
+    with eval_mode(model): keep = scales_to_keep(model, to_model_dtype(few, model), scales)
     shape = (len(views), len(data.train_y), 1+n_cells(keep), data.num_classes)
     about = dict(data=data.fingerprint, teacher=model_fingerprint(model), keep=list(keep),
                  precision=speed.precision)
@@ -230,7 +230,7 @@ def cache_teacher(model:nn.Module, data, # an `ImageData`
     scorer, out = Scorer(model, keep), torch.empty(shape[1:], dtype=dtype)
     made, n = len(views)-len(todo), len(views)
     for v in progress(todo, 'teacher, view by view', initial=made, total=n):
-        score_view(scorer, data, views[v], out, device, speed, bs)
+        with eval_mode(model): score_view(scorer, data, views[v], out, device, speed, bs)
         store(v, out)
     if device.type == 'cuda' and table.nbytes < .8*free_bytes(device): table = table.to(device)
     return CachedTeacher(model, data, scales, keep, table, device)

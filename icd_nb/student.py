@@ -6,7 +6,8 @@
 __all__ = ['Student']
 
 # %% ../nbs/08l_student.ipynb #student-imports
-import copy
+import copy, warnings
+from contextlib import nullcontext
 from pathlib import Path
 import torch
 from fastcore.basics import patch
@@ -15,6 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 from .core import parse_scales, seed_of
 from .decoupling import eval_mode, Scorer
 from .evaluation import hits
+from .foreign import LoneImage, idle_parts
 from .kd import CE, smoothed
 from .recipe import Recipe, make_optimizer
 from .speed import keep_depthwise, loss_and_gradients, set_scalar, to_model_dtype
@@ -53,7 +55,6 @@ class Student:
         self.scales = self._choose(scales) if self.objective.needs_local else ()
         self.cells = (self.scales, chained or not self.scales) # what it asks of a teacher
         self.folder = Path(folder).expanduser() if folder else None
-        self.frozen = [m for m in model.modules() if not m.training] if model.training else []
         # How far it has come
         self.epoch = 0 # the last epoch that is finished
         self.history = [] # one dict per finished epoch
@@ -66,7 +67,9 @@ class Student:
         self.device = self.speed = None # where and how it computes
         self.scorer = None # from images to scores of the whole image and of cells
         self.opt = self.params = None # the optimizer, and the parameters that it trains
+        self.frozen = [] # layers that stay in eval mode
         self.infinite = set() # names of constants that are infinite, such as an attention's mask
+        self.looked = False # for parts of the network that get no gradient?
         self.piece = None # compiled: from scores to gradients in one function
         self.now = 0 # the epoch that warm-ups see: a number, or a tensor where a step is compiled
         self.compile_seconds = 0.
@@ -115,6 +118,8 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
             device, speed):
     "Move to the device, build what the terms need, and make the optimizer"
     self.device, self.speed, self.piece, self.now = device, speed, None, 0
+    layers = [*self.model.modules()] if self.model.training else []
+    self.frozen = [m for m in layers if not m.training]
     speed.place(self.model, device)
     if speed.precision == 'bf16' and device.type == 'cpu': keep_depthwise(self.model)
     self.scorer = Scorer(self.model, *self.cells)
@@ -161,15 +166,25 @@ def step(self:Student, batch,
         )->torch.Tensor: # the terms, their total, and the part of the images that were right
     "One training step"
     _seed_torch(self.seed, self.epoch, i)
-    s = self.score(batch.x)
-    s.index = batch.index
     self.opt.zero_grad()
-    total, parts = self.backward(s, t, batch.y)
+    with LoneImage() if len(batch.y) == 1 < self.recipe.bs else nullcontext():
+        s = self.score(batch.x)
+        s.index = batch.index
+        total, parts = self.backward(s, t, batch.y)
+    if not self.looked: self.look()
     if self.recipe.clip is not None: clip_grad_norm_(self.params, self.recipe.clip)
     self.opt.step()
     self.names = [*parts, 'total']
     right = hits(s.logits.detach(), batch.y)/len(batch.y)
     return torch.stack([v.detach().float() for v in (*parts.values(), total, right)])
+
+@patch
+def look(self:Student):
+    "Say which parts of the network got no gradient"
+    self.looked, idle = True, idle_parts(self.model)
+    if idle: warnings.warn(f"{self.name}: {', '.join(idle)} of {type(self.model).__name__} got no "
+                           "gradient in the first step, so that nothing trains them; switch off "
+                           "auxiliary heads, which cost time and teach nothing")
 
 @patch
 def backward(self:Student, s, t, y)->tuple: # total, terms

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from tqdm.std import tqdm
 from .checkpoint import Keeper, claim
-from .core import get_device, progress
+from .core import get_device, kept_modes, progress
 from .data import steps_per_epoch, test_batches, train_batches
 from .decoupling import Scorer
 from .evaluation import evaluate, hits
@@ -165,7 +165,8 @@ def fit_many(students, # they train side by side, on the same batches
     speed, data = speed.on(device), data.settle(device)
     abouts = [st.about(data, teacher, seed, speed.precision) if st.folder else None
               for st in students]
-    with torch.random.fork_rng(), speed.compiling():
+    models = [st.model for st in students]
+    with torch.random.fork_rng(), speed.compiling(), kept_modes(*models):
         first = next(train_batches(data, bs, seed, 0, device=device))
         teacher, step = prepare_all(students, data, teacher, first, device, speed, abouts)
         steps = last_epoch(students)*steps_per_epoch(data, bs)
