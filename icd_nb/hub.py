@@ -8,7 +8,8 @@ __all__ = ['WEIGHTS', 'write_hub_folder', 'hub_file', 'hub_config', 'push_folder
 # %% ../nbs/02i_hub.ipynb #hub-imports
 from pathlib import Path
 from torch import nn
-from .core import optional, read_json, write_json
+from .core import read_json, write_json
+from .extras import optional
 from .weights import save_weights
 
 # %% ../nbs/02i_hub.ipynb #write-folder

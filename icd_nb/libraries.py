@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['library_of', 'library_names', 'in_libraries', 'check_library_name', 'with_head', 'library_model', 'pretraining',
-           'pretraining_text']
+           'pretraining_text', 'file_part']
 
 # %% ../nbs/02h_libraries.ipynb #libraries-imports
+import re
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.util import find_spec
 import torchvision
 from torch import nn
 from torchvision.models import get_model, get_model_weights, list_models
-from .core import optional
+from .extras import optional
 
 # %% ../nbs/02h_libraries.ipynb #library-of
 def library_of(name:str)->str: # `torchvision`, `timm`, `hub`, or '' for the zoo
@@ -107,3 +108,8 @@ def pretraining_text(name:str)->str:
     "The same in words"
     o = pretraining(name)
     return f"{o['size']}×{o['size']}, mean {o['mean']}, std {o['std']}" if o else 'nothing is known'
+
+# %% ../nbs/02h_libraries.ipynb #file-part
+def file_part(name:str)->str:
+    "A network's name as it stands in the names of files"
+    return re.sub(r'[/\\:]', '_', str(name))

@@ -11,7 +11,8 @@ import warnings
 from difflib import get_close_matches
 import numpy as np
 import torch, torch.nn as nn
-from .core import check_choice, kept_modes, optional
+from .core import check_choice, kept_modes
+from .extras import optional
 from .hub import hub_config, hub_file
 from .libraries import in_libraries, library_model, library_of
 from .weights import find_weights, not_finite_weights, read_checkpoint, shapes_of

@@ -18,6 +18,8 @@ from icd_nb.core import (
     NUMBERS_VERSION, get_device, project_root, read_json, runs_home, seed_of, short_hash,
     write_json)
 from ..data import steps_per_epoch
+from ..hub import hub_file
+from ..libraries import file_part, library_of
 from ..models import MODELS, create_model, load_weights
 from .run import Run, teacher_run
 from ..evaluation import evaluate
@@ -27,9 +29,10 @@ from ..trainer import fit_many, last_epoch, training_bar
 from ..weights import model_fingerprint, shapes_of
 
 # %% ../../nbs/11c_lab.ipynb #new-model
-def new_model(name, data, *seed_parts):
+def new_model(name, data, *seed_parts, pretrained=False):
     "A network for these images, its weights drawn from the seed"
-    return create_model(name, data.num_classes, data.augment.size, seed=seed_of(*seed_parts))
+    return create_model(name, data.num_classes, data.augment.size, seed=seed_of(*seed_parts),
+                        pretrained=pretrained)
 
 # %% ../../nbs/11c_lab.ipynb #lab
 class Lab:
@@ -66,7 +69,7 @@ class Lab:
         s = self.settings(run)
         parts = (s['dataset'], s.get('teacher'), run.student, run.method, f'e{run.epochs}',
                  f's{run.seed}', short_hash(s))
-        return self.folder/'-'.join(str(part) for part in parts if part)
+        return self.folder/file_part('-'.join(str(part) for part in parts if part))
 
 # %% ../../nbs/11c_lab.ipynb #lab-check
 def is_part(name, base)->bool:
@@ -104,7 +107,8 @@ def _check_teacher(self:Lab, name):
         "load it with lab.use_teacher(teacher_run(run)), "
         f"or write Run(teacher={self.teacher_name!r})")
     have, data = shapes_of(self.teacher.state_dict()), self.data
-    if name in MODELS and _shapes(name, data.num_classes, data.augment.size) == have: return
+    made_here = name in MODELS or library_of(name) in ('torchvision', 'timm')
+    if made_here and _shapes(name, data.num_classes, data.augment.size) == have: return
     raise ValueError(
         f"the run's teacher is {name!r}, but the lab's teacher, a {type(self.teacher).__name__} "
         f"given by hand, has no such weights: "
@@ -116,7 +120,7 @@ def _check_teacher(self:Lab, name):
 def student(self:Lab, run:Run, stored=True # are its files written into its folder?
            )->Student:
     "The student of a run, ready to train"
-    model = new_model(run.student, self.data, 'student', run.seed)
+    model = new_model(run.student, self.data, 'student', run.seed, pretrained=run.pretrained)
     name = f'{run.student}, {run.method}, seed {run.seed}'
     folder = self.run_folder(run) if stored else None
     return Student(model, run.objective, run.scales, run.recipe, run.seed, name, folder,
@@ -188,7 +192,8 @@ def find_teacher(self:Lab, run:Run, # a `teacher_run`
         if not path.is_file():
             raise ValueError(f"teacher_checkpoint {str(checkpoint)!r}: there is no such file")
         return path
-    ours = project_root()/'teachers'/f'{self.data.name}-{run.student}.safetensors'
+    if library_of(run.student) == 'hub': return hub_file(run.student)
+    ours = project_root()/'teachers'/f'{self.data.name}-{file_part(run.student)}.safetensors'
     trained = self.teacher_lab.run_folder(run)/'student.safetensors'
     return next((path for path in (ours,)*shipped + (trained,) if path.exists()), None)
 

@@ -13,6 +13,7 @@ import torch
 from .. import style
 from ..core import runs_home, short_hash, write_json
 from ..data import load_data
+from ..libraries import pretraining_text
 from ..methods import methods_of
 from .export import export_table
 from .lab import Lab, for_humans
@@ -42,11 +43,17 @@ def make_lab(p:dict, folder=None # of the runs; `runs_home()` where it is None
     teachers = folder if os.environ.get('IN_TEST') else None
     return Lab(data, folder or runs_home(), p['device'], speed, teachers=teachers)
 
+def _images_text(data, teaching): # what the networks see, and what others' weights have seen
+    o = data.augment
+    yield f'images of {o.size}×{o.size}, mean {o.mean}, std {o.std}'
+    if teaching.pretrained:
+        yield f'{teaching.student} was pre-trained on {pretraining_text(teaching.student)}'
+
 def plan_text(lab:Lab, p:dict, weights=None # path of the teacher's; None: it will be trained
              )->str:
     "What will be done"
     data, runs = lab.data, planned_runs(p)
-    teaching = teacher_run(runs[0], p['teacher_epochs'])
+    teaching = teacher_run(runs[0], p['teacher_epochs'], pretrained=bool(p['pretrained']))
     if weights: about = f'weights from {weights.name}'
     else:
         seconds = lab.teacher_lab.seconds([teaching])
@@ -54,6 +61,7 @@ def plan_text(lab:Lab, p:dict, weights=None # path of the teacher's; None: it wi
     return '\n'.join([
         f'{data.name}: {len(data.train_y)} training and {len(data.test_y)} test images of '
         f'{data.num_classes} classes, on {lab.device}, {lab.speed.precision}',
+        *_images_text(data, teaching),
         f"teacher {p['teacher']}: {about}",
         f"student {p['student']}: {', '.join(p['methods'])}; seeds {p['seeds']}; "
         f"{p['epochs']} epochs; scales {p['scales']}; γ = {p['gamma']:g}",
