@@ -30,8 +30,8 @@ def _as_objective(given)->Objective:
     if isinstance(given, Term): return Objective(copy.deepcopy(given))
     if isinstance(given, Objective): return copy.deepcopy(given)
     hint = ''
-    if isinstance(given, str):
-        hint = f": write objective={given!r} as objective('{given}') of icd_nb.losses"
+    if isinstance(given, str): hint = f": write objective('{given}') of icd_nb.losses"
+    elif callable(given): hint = f": call it first, as in {given.__name__}()"
     raise ValueError("a student's objective is a sum of terms such as objective('icd_kd') or "
                      f"CE() + KD(), not {given!r}{hint}")
 
@@ -47,8 +47,9 @@ class Student:
                  chained:bool=True # as in `multiscale_pool`
                 ):
         if not isinstance(model, nn.Module):
+            call = f": call it first, as in {model.__name__}()" if callable(model) else ''
             raise ValueError("a student's model is a network, such as "
-                             f"create_model('resnet8', 20), not {model!r}")
+                             f"create_model('resnet8', 20), not {model!r}{call}")
         # What it is
         self.model, self.recipe, self.seed, self.name = model, recipe, seed, name
         self.objective = smoothed(_as_objective(objective), recipe.label_smoothing)
@@ -65,6 +66,7 @@ class Student:
         self.spent = 0. # seconds
         # What `prepare` makes
         self.device = self.speed = None # where and how it computes
+        self.image_size = None # side of its images, in pixels
         self.scorer = None # from images to scores of the whole image and of cells
         self.opt = self.params = None # the optimizer, and the parameters that it trains
         self.frozen = [] # layers that stay in eval mode
@@ -120,6 +122,7 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     self.device, self.speed, self.piece, self.now = device, speed, None, 0
     layers = [*self.model.modules()] if self.model.training else []
     self.frozen = [m for m in layers if not m.training]
+    self.image_size = batch.x.shape[-1]
     speed.place(self.model, device)
     if speed.precision == 'bf16' and device.type == 'cpu': keep_depthwise(self.model)
     self.scorer = Scorer(self.model, *self.cells)
