@@ -2,7 +2,8 @@
 import pytest, torch
 from torch.utils.data import DataLoader, TensorDataset
 from icd_nb.data.loaders import LoaderData
-from icd_nb.losses import objective
+from icd_nb.features.contrast import CRD
+from icd_nb.losses import CE, objective
 from icd_nb.models import create_model
 from icd_nb.trainer import Recipe, Speed, Student, evaluate, fit, fit_many
 
@@ -33,7 +34,7 @@ def test_a_training_that_was_stopped_goes_on(kind, tmp_path):
     assert evaluate(again.model, data, 'cpu')['top1'] == again.history[-1]['test_top1']
 
 def test_contrast_needs_to_know_which_image_is_which():
-    st = Student(create_model('resnet8', 2), objective('crd'), recipe=Recipe(1, bs=4))
+    st = Student(create_model('resnet8', 2), CE() + CRD(), recipe=Recipe(1, bs=4))
     with pytest.raises(ValueError, match='Scores.index'):
         fit(st, loader_data('loaders'), create_model('resnet8', 2), **PLAIN)
 

@@ -1,19 +1,30 @@
 "What Weights & Biases has written, read back"
+import struct
 import pytest
 from icd_nb.data.batches import toy_data
 from icd_nb.models import create_model
 from icd_nb.trainer import Recipe, Speed, Student, fit_many
 from icd_nb.watch import WandB, flat_record
 
+def blocks(data):
+    "The records of a LevelDB log, which is what an offline run is: pieces in blocks of 32 KiB"
+    at, record = 7, b''
+    while at + 7 <= len(data):
+        if (left := 2**15 - at % 2**15) < 7:
+            at += left
+            continue
+        size, kind = struct.unpack_from('<HB', data, at+4) # behind a checksum
+        record, at = record + data[at+7:at+7+size], at+7+size
+        if kind in (1, 4): # whole, or the last piece
+            yield record
+            record = b''
+
 def read_back(path):
     "The name and the logged numbers of an offline run"
     from wandb.proto.wandb_internal_pb2 import Record
-    from wandb.sdk.internal.datastore import DataStore
-    store, name, rows = DataStore(), '', []
-    store.open_for_scan(str(path))
-    while data := store.scan_data():
-        record = Record()
-        record.ParseFromString(data)
+    name, rows = '', []
+    for data in blocks(path.read_bytes()):
+        record = Record.FromString(data)
         if record.WhichOneof('record_type') == 'run': name = record.run.display_name
         if record.WhichOneof('record_type') != 'history': continue
         values = {o.key or '/'.join(o.nested_key): float(o.value_json) for o in record.history.item}
