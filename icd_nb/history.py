@@ -130,7 +130,8 @@ def _each(students, names): # in at most 56 columns
     each = ', '.join(f'{name} {top1:.1f}'.strip() for name, top1 in known.items())
     every = f'top-1 {each}' if known else ', '.join(names)
     if len(every) <= 56: return every
-    return f'{len(students)} students' + f', best top-1 {max(known.values(), default=0):.1f}'*bool(known)
+    best = f', best top-1 {max(known.values()):.1f}' if known else ''
+    return f'{len(students)} students{best}'
 
 # %% ../nbs/08m_history.ipynb #plot-history
 def _plot_terms(ax, student):

@@ -117,8 +117,8 @@ def last_epoch(trainings)->int: # students or runs
 def training_bar(steps:int # batches, over all epochs
                 )->tqdm:
     "The line on a training: what is trained, how far it is, and the time left for all of it"
-    return progress(total=steps, bar_format='{desc} |{bar}| {remaining} left', smoothing=0,
-                    miniters=1)
+    return progress(total=steps, desc='preparing', smoothing=0, miniters=1,
+                    bar_format='{desc} |{bar}| {remaining} left')
 
 # %% ../nbs/09_trainer.ipynb #run-epoch
 def _run_epoch(students, epoch, data, teacher, bs, seed, step, keeper, bar):

@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from torch import nn
 from .. import __version__
 from icd_nb.core import (
-    NUMBERS_VERSION, get_device, project_root, read_json, runs_home, seed_of, short_hash,
+    NUMBERS_VERSION, get_device, project_file, read_json, runs_home, seed_of, short_hash,
     write_json)
 from ..data import steps_per_epoch
 from ..hub import hub_file
@@ -193,9 +193,10 @@ def find_teacher(self:Lab, run:Run, # a `teacher_run`
             raise ValueError(f"teacher_checkpoint {str(checkpoint)!r}: there is no such file")
         return path
     if library_of(run.student) == 'hub': return hub_file(run.student)
-    ours = project_root()/'teachers'/f'{self.data.name}-{file_part(run.student)}.safetensors'
+    name = f'{self.data.name}-{file_part(run.student)}.safetensors'
+    ours = project_file('teachers', name) if shipped else None
     trained = self.teacher_lab.run_folder(run)/'student.safetensors'
-    return next((path for path in (ours,)*shipped + (trained,) if path.exists()), None)
+    return ours or (trained if trained.exists() else None)
 
 @patch(as_prop=True)
 def teacher_lab(self:Lab)->Lab:
