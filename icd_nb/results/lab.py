@@ -42,9 +42,10 @@ class Lab:
                  device='auto', speed:Speed=Speed(),
                  teacher:nn.Module=None, # what the students learn from; or see `use_teacher`
                  teachers=None, # folder of trained teachers; None: `runs_home()/'teachers'`
-                 teacher_name:str=None # what runs call the teacher, if it is not of the zoo
+                 teacher_name:str=None, # what runs call the teacher, if it is not of the zoo
+                 on_epoch=None # as in `fit_many`
                 ):
-        self.data, self.device = data, get_device(device)
+        self.data, self.device, self.on_epoch = data, get_device(device), on_epoch
         self.folder = Path(folder or runs_home()).expanduser()
         self.teachers = Path(teachers or runs_home()/'teachers').expanduser()
         self.teacher, self.teacher_name = teacher, teacher_name
@@ -160,7 +161,7 @@ def _train(self:Lab, todo, deadline=None):
 def _train_group(self:Lab, group, deadline, bar): # side by side
     students = [self.student(run) for run in group]
     fit_many(students, self.data, self.teacher, group[0].seed, self.device, self.speed,
-             deadline=deadline, bar=bar)
+             deadline=deadline, bar=bar, on_epoch=self.on_epoch)
     for run, student in zip(group, students):
         if student.done: self._write(run, student)
 

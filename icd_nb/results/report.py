@@ -7,6 +7,7 @@ __all__ = ['as_trial', 'make_lab', 'plan_text', 'summary_rows', 'result_table', 
 
 # %% ../../nbs/12e_report.ipynb #report-imports
 import os, tempfile
+from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
@@ -23,6 +24,7 @@ from .run import planned_runs, run_of, teacher_run, used_line, used_parameters
 from .stats import mean_std, plus_minus
 from .tables import Remarks, as_in, our_row, published_columns, shown_table
 from ..speed import Speed
+from ..watch import tracker
 
 # %% ../../nbs/12e_report.ipynb #make-lab
 _TRIAL = dict(epochs=1, teacher_epochs=1, n_train=192, n_test=96, methods=['kd', 'icd_kd'],
@@ -40,7 +42,9 @@ def make_lab(p:dict, folder=None # of the runs; `runs_home()` where it is None
     if p['n_train'] or p['n_test']: data = data.subset(p['n_train'], p['n_test'], seed=0)
     speed = Speed(p['precision'], compile=p['compile'], graph=p['graph'])
     teachers = folder if os.environ.get('IN_TEST') else None
-    return Lab(data, folder or runs_home(), p['device'], speed, teachers=teachers)
+    folder = Path(folder or runs_home()).expanduser()
+    on_epoch = tracker(p['track'], folder/str(p['track']))
+    return Lab(data, folder, p['device'], speed, teachers=teachers, on_epoch=on_epoch)
 
 def _images_text(data, teaching): # what the networks see, and what others' weights have seen
     o = data.augment

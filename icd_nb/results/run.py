@@ -20,6 +20,7 @@ from ..libraries import check_library_name, library_of
 from ..models import check_model
 from ..params import PARAMETERS, maybe, number, one_of, several, text, whole_number, yes_or_no
 from ..recipe import CHOICES, CHOSEN, Recipe, default_lr
+from ..watch import TRACKERS
 
 # %% ../../nbs/11_run.ipynb #run
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ def teacher_run(run:Run, epochs:int=None, lr:float=None,
 
 # %% ../../nbs/11_run.ipynb #run-parameters
 _OWN = dict(teacher=maybe(_model), student=maybe(_model), methods=several(_method, 'method'),
+            track=maybe(one_of(TRACKERS, 'tracker')),
             **{k: maybe(read) for k, read in _CHOSEN.items()})
 RUN_PARAMETERS = _OWN | {k: v for k, v in PARAMETERS.items()
                          if k not in ('run', 'minutes', 'ledger', 'checkpoints')}
