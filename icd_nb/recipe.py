@@ -95,8 +95,11 @@ def _rates(recipe)->list: # the learning rate of each epoch, by PyTorch's schedu
     return rates
 
 # %% ../nbs/08j_recipe.ipynb #make-optimizer
-def make_optimizer(recipe:Recipe, params, fused=False)->optim.Optimizer:
+def make_optimizer(recipe:Recipe, params, fused=False,
+                   graph=False # will a CUDA graph record its steps?
+                  )->optim.Optimizer:
     "The optimizer of a recipe, for these parameters"
     r, kw = recipe, dict(weight_decay=recipe.weight_decay, fused=fused)
-    if r.optimizer == 'adamw': return optim.AdamW(params, r.lr, (r.momentum, .999), **kw)
+    if r.optimizer == 'adamw':
+        return optim.AdamW(params, r.lr, (r.momentum, .999), capturable=graph, **kw)
     return optim.SGD(params, r.lr, r.momentum, **kw)

@@ -130,7 +130,8 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     if teacher is not None: self.build(batch, labels, teacher)
     self.objective.to(device)
     self.params = [*self.model.parameters(), *self.objective.parameters()]
-    self.opt = make_optimizer(self.recipe, self.params, speed.fused)
+    self.opt = make_optimizer(self.recipe, self.params, speed.fused,
+                              speed.graph and device.type == 'cuda')
     self.infinite = {k for k, v in self.model.state_dict().items() if v.isinf().any()}
 
 # %% ../nbs/08l_student.ipynb #build
