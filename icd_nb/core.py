@@ -169,7 +169,8 @@ def write_json(path, obj)->Path:
 def read_json(path):
     "The object that `write_json` wrote to `path`"
     def refuse(word): raise ValueError(f"it holds {word}")
-    try: return json.loads(Path(path).expanduser().read_text(encoding='utf-8'), parse_constant=refuse)
+    path = Path(path).expanduser()
+    try: return json.loads(path.read_text(encoding='utf-8'), parse_constant=refuse)
     except ValueError as e:
         why = f'line {e.lineno}: {e.msg}' if isinstance(e, json.JSONDecodeError) else str(e)
         raise ValueError(f"{path} is not JSON ({why}); delete it to have it made again") from None

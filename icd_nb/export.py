@@ -12,7 +12,7 @@ import torch
 from fastcore.basics import patch
 from safetensors.torch import load_file
 from torch import nn
-from .core import check_choice
+from .core import check_choice, generator
 from .decoupling import main_logits
 from .extras import optional
 from . import history # gives a student its result
@@ -30,7 +30,7 @@ def plain_copy(model:nn.Module)->nn.Module:
     return net.requires_grad_(False)
 
 # %% ../nbs/09b_export.ipynb #formats
-FORMATS = dict(safetensors='.safetensors', onnx='.onnx', torch='.pt2') # name → end of the file's name
+FORMATS = dict(safetensors='.safetensors', onnx='.onnx', torch='.pt2') # name → end of a file's name
 
 def _any_batch(x): return ({0: torch.export.Dim('batch')},) # dimension 0 of the images is free
 
@@ -64,7 +64,8 @@ def check_file(path, format:str, net:nn.Module, x:torch.Tensor): # images `[B,3,
     got = main_logits(_READ[format](copy.deepcopy(net), x, path))
     off, size = (got-want).abs().max().item(), want.abs().max().item()
     if not off <= 1e-4*max(size, 1.): raise ValueError(
-        f"{path.name} is not written: as {format} this network gives other logits, off by {off:.2g}")
+        f"{path.name} is not written: as {format} this network gives other logits, "
+        f"off by {off:.2g}")
 
 def _format_of(path, format)->str: # the one that is named, else by the end of the file's name
     ends = {end: name for name, end in FORMATS.items()}
@@ -83,7 +84,7 @@ def export_model(model:nn.Module, path, # ends in `.safetensors`, `.onnx` or `.p
     if bad := not_finite_weights(net.state_dict(), net):
         raise ValueError(f"{path} is not written: not finite: {', '.join(bad[:3])}")
     kind = next(net.parameters()).dtype
-    x = torch.randn(3, 3, image_size, image_size, generator=torch.Generator().manual_seed(0)).to(kind)
+    x = torch.randn(3, 3, image_size, image_size, generator=generator('export')).to(kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad(), tempfile.TemporaryDirectory(dir=path.parent) as d:
         new = Path(d)/path.name
@@ -96,7 +97,7 @@ def export_model(model:nn.Module, path, # ends in `.safetensors`, `.onnx` or `.p
 @patch
 def export(self:Student, path, # ends in `.safetensors`, `.onnx` or `.pt2`
            format:str=None, # `safetensors`, `onnx`, `torch`; default: by the end of the name
-           image_size:int=None # side of the images in pixels; default: of those that it was trained on
+           image_size:int=None # side of the images in pixels; default: as in its training
           )->Path:
     "Write the network to a file that is read without this library, and check the file"
     made = getattr(self.model, '_made_as', {})

@@ -38,7 +38,7 @@ def in_libraries(name:str)->list: # names with prefixes
     return [f'{o}/{name.lower()}' for o in installed if name.lower() in library_names(o)]
 
 def check_library_name(name:str)->str:
-    "`name` if its library has it; else a `ValueError` with names that are near, or the tags there are"
+    "`name` if its library has it; else a `ValueError` with near names, or the tags there are"
     library, own = name.split('/', 1)
     stem, _, tag = own.partition('.')
     if stem not in library_names(library):

@@ -45,8 +45,9 @@ class Recipe:
             check_choice(getattr(self, name), choices, f'{name} of a recipe')
         falls = self._milestones if self.schedule == 'steps' else []
         end = min([*falls, self.epochs])
-        self._check('lr_warmup', f'a whole number of epochs from 0 to {end-1}, so that it ends '
-                    'before the learning rate falls', lambda v: v == int(v) and 0 <= v < end or not v)
+        self._check('lr_warmup', f'a whole number of epochs from 0 to {max(end-1, 0)}, so that it '
+                    'ends before the learning rate falls',
+                    lambda v: not v or v == int(v) and 0 < v < end)
 
     def _check(self, name, what, right):
         v = getattr(self, name)

@@ -26,7 +26,7 @@ class TensorBoard:
     "An `on_epoch` that writes files for TensorBoard"
     def __init__(self, folder=None): # default: `runs_home()/'tensorboard'`
         self.folder = Path(folder or runs_home()/'tensorboard').expanduser()
-        optional('tensorboard', 'tensorboard', 'watching with TensorBoard') # PyTorch's writer needs it
+        optional('tensorboard', 'tensorboard', 'watching with TensorBoard')
         from torch.utils.tensorboard import SummaryWriter
         self.make = SummaryWriter
         self.writers = {} # place of a student → its writer
@@ -51,7 +51,8 @@ class WandB:
         self.runs = {} # name of a student → its run
 
     def _begin(self, student):
-        about = dict(objective=repr(student.objective), seed=student.seed, **student.recipe.settings())
+        recipe, objective = student.recipe.settings(), repr(student.objective)
+        about = dict(objective=objective, seed=student.seed, **recipe)
         self.folder.mkdir(parents=True, exist_ok=True)
         same = dict(id=short_hash(str(student.folder)), resume='allow') if student.folder else {}
         return self.wandb.init(project=self.project, name=student.name, config=about,

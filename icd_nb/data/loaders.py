@@ -15,7 +15,8 @@ from .batches import Batch
 
 # %% ../../nbs/01m_loaders.ipynb #labels
 def _labels(dataset)->torch.Tensor: # int64 `[N]`
-    if isinstance(dataset, Subset): return _labels(dataset.dataset)[torch.as_tensor(dataset.indices)]
+    if isinstance(dataset, Subset):
+        return _labels(dataset.dataset)[torch.as_tensor(dataset.indices)]
     known = getattr(dataset, 'targets', None)
     y = [item[1] for item in dataset] if known is None else known
     return torch.as_tensor(y).long()
@@ -64,8 +65,8 @@ class LoaderData:
     def settle(self, device): return self
 
     def __repr__(self):
-        return (f"{self.name}: {len(self.train_y):,} training and {len(self.test_y):,} test images, "
-                f"{self.num_classes} classes, loaded one by one")
+        return (f"{self.name}: {len(self.train_y):,} training and {len(self.test_y):,} test "
+                f"images, {self.num_classes} classes, loaded one by one")
 
     def __getattr__(self, name): # what has not been found
         raise AttributeError(f"a LoaderData has no {name!r}: it loads its images one by one. "
