@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ['NUMBERS_VERSION', 'check_choice', 'parse_scales', 'seed_of', 'generator', 'get_device', 'free_bytes', 'data_home',
            'project_root', 'runs_home', 'project_file', 'atomic_write', 'write_json', 'read_json', 'short_hash',
-           'fingerprint', 'progress']
+           'fingerprint', 'progress', 'load_rooms']
 
 # %% ../nbs/00_core.ipynb #82cb5a8a
 import hashlib, json, math, os, shutil, sys, time
 from contextlib import contextmanager
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 import torch
 from tqdm.std import tqdm
 from .bundle import bundled
@@ -199,3 +201,9 @@ def progress(items=None, desc='', **kw)->tqdm:
     usual = dict(leave=False, mininterval=0.5, ncols=ncols, nrows=20, file=_place(),
                  position=0, disable=quiet) # nrows: some terminals say that they have no rows
     return tqdm(items, desc=desc, **{**usual, **kw})
+
+# %% ../nbs/00_core.ipynb #load-rooms
+def load_rooms(package:str): # such as `icd_nb.features`
+    "Import every module of a package, so that what they register is known"
+    for room in iter_modules(import_module(package).__path__):
+        import_module(f'{package}.{room.name}')

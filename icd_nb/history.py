@@ -71,7 +71,7 @@ def about(self:Student, data, teacher, seed, precision)->dict:
     network = teacher if teacher is None or isinstance(teacher, nn.Module) else teacher.model
     return dict(objective=self.objective.settings(), recipe=asdict(self.recipe),
                 seed=self.seed, seed_of_batches=seed,
-                scales=list(self.scales), chained=self.cells[1],
+                scales=list(self.scales), chained=self.pooling[1],
                 images=dict(name=data.name, fingerprint=data.fingerprint),
                 teacher=None if network is None else model_fingerprint(network),
                 precision=precision, code=NUMBERS_VERSION, network=_network(self.model))

@@ -51,7 +51,7 @@ class Student:
         self.model, self.recipe, self.seed, self.name = model, recipe, seed, name
         self.objective = _as_objective(objective)
         self.scales = self._choose(scales) if self.objective.needs_local else ()
-        self.cells = (self.scales, chained or not self.scales) # what it asks of a teacher
+        self.pooling = (self.scales, chained or not self.scales) # what it asks of a teacher
         self.folder = Path(folder).expanduser() if folder else None
         self.frozen = [m for m in model.modules() if not m.training] if model.training else []
         # How far it has come
@@ -117,7 +117,7 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     self.device, self.speed, self.piece, self.now = device, speed, None, 0
     speed.place(self.model, device)
     if speed.precision == 'bf16' and device.type == 'cpu': keep_depthwise(self.model)
-    self.scorer = Scorer(self.model, *self.cells)
+    self.scorer = Scorer(self.model, *self.pooling)
     _seed_torch(self.seed, 'adapters')
     if teacher is not None: self.build(batch, labels, teacher)
     self.objective.to(device)
@@ -139,7 +139,7 @@ def build(self:Student, batch, labels, teacher):
     teacher.watch(self.objective.teacher_layers)
     t = self._own_scores(teacher(batch))
     check_map(self.name, self.scorer, self.scales)
-    check_map('the teacher', getattr(teacher, 'scorers', {}).get(self.cells), self.scales)
+    check_map('the teacher', getattr(teacher, 'scorers', {}).get(self.pooling), self.scales)
     self.objective.build(s, t)
 
 @patch
@@ -150,8 +150,8 @@ def score(self:Student, x):
 
 @patch
 def _own_scores(self:Student, said): # of what the teacher says, the cells that were asked for
-    if self.cells in said: return said[self.cells]
-    pooled = '' if self.cells[1] else ', pooled directly'
+    if self.pooling in said: return said[self.pooling]
+    pooled = '' if self.pooling[1] else ', pooled directly'
     raise ValueError(f"{self.name} asks for the scales {self.scales}{pooled}, and the cached "
                      f"teacher knows {[k for k, _ in said]}: cache it with these scales")
 

@@ -72,9 +72,9 @@ def step_all(students, batch, teacher, i,
             )->list: # one row of terms per student
     "One step of all students on the same batch, scored once by the teacher"
     t = teacher(batch) if teacher else {}
-    if not streams: return [st.step(batch, t.get(st.cells), i) for st in students]
+    if not streams: return [st.step(batch, t.get(st.pooling), i) for st in students]
     # What one stream keeps of the scores, another must not read: each gets a record of its own.
-    own = [replace(t[st.cells]) if st.cells in t else None for st in students]
+    own = [replace(t[st.pooling]) if st.pooling in t else None for st in students]
     return side_by_side([partial(st.step, batch, s, i) for st, s in zip(students, own)])
 
 # %% ../nbs/09_trainer.ipynb #prepare-all
@@ -84,7 +84,7 @@ def prepare_all(students, data, teacher, batch, device, speed,
     "Everything on the device and compiled"
     check_teacher(teacher)
     if isinstance(teacher, nn.Module):
-        teacher = Teacher(teacher, [st.cells for st in students], device, speed)
+        teacher = Teacher(teacher, [st.pooling for st in students], device, speed)
     elif teacher is not None: teacher.check(data)
     for st, about in zip(students, abouts or [None]*len(students)):
         if st.folder: claim(st.folder, about)
