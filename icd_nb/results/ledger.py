@@ -17,6 +17,7 @@ from icd_nb.core import (
     short_hash)
 from ..bundle import bundled
 from ..data import DATASETS
+from ..files import sealed, unsealed
 from ..models import create_model, load_weights
 from .export import export_table
 from .published import recipe_title
@@ -85,7 +86,7 @@ class Ledger:
 
     def read(self, path)->dict:
         "One result in today's schema, its history as `Lab.run` gave it"
-        result = read_json(path)
+        result = unsealed(read_json(path), path.name)
         schema = result.get('schema', 1)
         if schema not in _TERM: raise ValueError(
             f"{path.name} is of schema {schema}, and this version reads up to {SCHEMA}: "
@@ -101,11 +102,12 @@ class Ledger:
         if file.exists():
             here = read_json(file)
             return 'same' if all(here.get(k) == result.get(k) for k in _NUMBERS) else 'differs'
-        stored = result | dict(schema=SCHEMA, label=recipe_title(result['settings']))
+        stored = dict(unsealed(result, file.name), schema=SCHEMA,
+                      label=recipe_title(result['settings']))
         stored['curves'] = to_columns(stored.pop('history', []))
         for at in _not_finite(stored): raise ValueError(
             f"{file.name} is not written: {at} is NaN or infinite, and that is no result")
-        with atomic_write(file) as tmp: tmp.write_text(json_lines(stored), encoding='utf-8')
+        with atomic_write(file) as tmp: tmp.write_text(json_lines(sealed(stored)), encoding='utf-8')
         return 'added'
 
     def merge(self, other)->dict: # `added`, `same`, `differs` → names of files
