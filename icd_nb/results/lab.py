@@ -49,8 +49,8 @@ class Lab:
                  keep:str='weights', # of a finished run; `all`: its last checkpoint too
                  on_epoch=None # as in `fit_many`
                 ):
-        self.data, self.device, self.keep = data, get_device(device), keep
-        self.on_epoch = on_epoch
+        self.data, self.device = data, get_device(device)
+        self.keep, self.on_epoch = keep, on_epoch
         self.folder = Path(folder or runs_home()).expanduser()
         self.teachers = Path(teachers or runs_home()/'teachers').expanduser()
         self.teacher, self.teacher_name = teacher, teacher_name
@@ -245,6 +245,5 @@ def near_chance(top1:float, # in percent
                )->str: # '' where all is well
     "A remark on a teacher that is less than 5 points better than guessing"
     if top1 >= chance + 5: return ''
-    return (f"THE TEACHER KNOWS NEXT TO NOTHING: its top-1 is {top1:.2f} %, "
-            f"and guessing gives {chance:.2f} %. "
-            "Are these the right weights, for these classes in this order?")
+    return (f"THE TEACHER KNOWS NEXT TO NOTHING: its top-1 is {top1:.2f} %, and guessing gives "
+            f"{chance:.2f} %. Are these the right weights, for these classes in this order?")
