@@ -24,7 +24,8 @@ def check_choice(value, # what the user wrote
     "`value` if it is one of `choices`; else a `ValueError` with the nearest right name"
     choices = list(choices)
     if value in choices: return value
-    near = get_close_matches(str(value), map(str, choices), n=1, cutoff=0.5)
+    same = [o for o in choices if str(o).lower() == str(value).lower()] # but for capitals
+    near = same or get_close_matches(str(value), map(str, choices), n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ''
     raise ValueError(f"unknown {what} {value!r}.{hint} There are: {', '.join(map(str, choices))}")
 
@@ -195,6 +196,6 @@ def progress(items=None, desc='', **kw)->tqdm:
     "A line on the progress over `items`, or one to `update` (`total=…`); quiet while tests run"
     quiet = bool(os.environ.get('IN_TEST') or os.environ.get('TQDM_DISABLE'))
     ncols = min(100, shutil.get_terminal_size().columns-1) if sys.stdout.isatty() else 100
-    usual = dict(leave=False, mininterval=0.5, ncols=ncols, file=_place(), position=0,
-                 disable=quiet)
+    usual = dict(leave=False, mininterval=0.5, ncols=ncols, nrows=20, file=_place(),
+                 position=0, disable=quiet) # nrows: some terminals say that they have no rows
     return tqdm(items, desc=desc, **{**usual, **kw})

@@ -1,6 +1,7 @@
 "The README's two commands, and the package as a wheel"
-import json, re, shutil, subprocess, sys, tarfile
-from conftest import ROOT
+import json, re, shutil, subprocess, sys, tarfile, venv
+from conftest import BIN, ROOT
+from icd_nb.results.study import RUN_PARAMETERS, Study, check_parameters
 
 def shell_commands(): return [o for block in re.findall(r'```sh\n(.*?)```', (ROOT/'README.md').read_text(), re.S) for o in block.strip().splitlines() if o.startswith('python3 -m venv')]
 
@@ -12,13 +13,26 @@ def test_readme_has_two_commands():
     assert tests in (ROOT/'.ci'/'run').read_text()
 
 def test_first_command_runs_the_demo(homes, tmp_path):
-    "As the README has it, after its installation, which the tests' own environment has been through"
-    command = shell_commands()[0].split('&& .venv/bin/')[-1].replace('out.ipynb', str(tmp_path/'out.ipynb'))
+    """As the README has it, after its installation, which the tests' own environment has been through, with one epoch per student; with all of them
+    where ICD_NB_FULL_DEMO is set"""
+    whole = bool(homes.get('ICD_NB_FULL_DEMO'))
+    command = shell_commands()[0].split('&& .venv/bin/')[-1].replace('out.ipynb', str(tmp_path/'out.ipynb')) + (' -p epochs 1' if not whole else '')
     done = subprocess.run(command, shell=True, cwd=ROOT, env=homes | {'ICD_NB_RUNS': str(tmp_path/'runs')}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     report = json.loads((tmp_path/'runs'/'result.json').read_text())
-    assert {o['method'] for o in report['runs']} == {'kd', 'sd_kd', 'icd_kd'} and len(report['settings']['seeds']) > 1
-    assert report['teacher']['top1'] > report['summary']['kd']['top1_last'] > 3*100/20
+    assert [o['method'] for o in report['runs']] == 3*['kd', 'sd_kd', 'icd_kd'] and report['settings']['seeds'] == [0, 1, 2]
+    assert report['teacher']['top1'] > 75 > report['summary']['kd']['top1_last'] > (30 if whole else 5)
+
+def test_the_saved_demo_is_that_of_today():
+    "Five epochs and three seeds, as the parameters have it; and the page that is kept in the repository says so"
+    cells = {c['id']: c for c in json.loads((ROOT/'nbs'/'90_reproduce.ipynb').read_text())['cells']}
+    given = {}
+    exec(''.join(next(c for c in cells.values() if 'parameters' in c['metadata'].get('tags', ()))['source']), given)
+    study = Study(check_parameters(given | dict(device='cpu', precision='fp32'), RUN_PARAMETERS))
+    assert (len(study.runs), study.p['epochs'], study.p['seeds']) == (9, 5, [0, 1, 2])
+    kept = {k: ''.join(''.join(o.get('text', '')) or ''.join(o['data'].get('text/markdown', '')) for o in c.get('outputs', [])) for k, c in cells.items()}
+    assert kept['bd31e011'].strip() == study.plan
+    assert '9 of 9 runs' in kept['training'] and kept['result-conclusion'].startswith(f'{study.title}: ')
 
 def relative_links(text): return [o for o in re.findall(r'\]\(([^)\s]+)', text) if not o.startswith(('http', '#'))]
 
