@@ -40,13 +40,25 @@ def modules():
 
 def cell(x): return str(x).replace('|', '\\|').replace('\n', ' ')
 
-def type_name(o): return '' if o in (inspect.Parameter.empty, None) else f"`{cell(getattr(o, '__name__', o))}`"
+NOTHING = inspect.Parameter.empty, None, type(None)
+
+def type_name(o): return '' if o in NOTHING else f"`{cell(getattr(o, '__name__', o))}`"
+
+class Short:
+    "A default as it is shown: long ones by their type alone"
+    def __init__(self, value): self.value = value
+    def __repr__(self):
+        text = repr(self.value)
+        named = getattr(self.value, '__name__', None)
+        return named or (text if len(text) <= 40 and ' at 0x' not in text else f'{type(self.value).__name__}(…)')
+
+def shortened(default): return default if default is inspect.Parameter.empty else Short(default)
 
 def signature(name, f):
     "The signature without types, which stand in the table"
     try: s = inspect.signature(f)
     except (TypeError, ValueError): return name
-    bare = [p.replace(annotation=inspect.Parameter.empty) for p in s.parameters.values()]
+    bare = [p.replace(annotation=inspect.Parameter.empty, default=shortened(p.default)) for p in s.parameters.values()]
     return name + str(s.replace(parameters=bare, return_annotation=inspect.Signature.empty))
 
 def arguments(f):
@@ -58,7 +70,7 @@ def arguments(f):
     if rows:
         text = '| argument | type | default | meaning |\n| --- | --- | --- | --- |\n'
         for k, o in rows:
-            default = '' if o.default is inspect.Parameter.empty else f'`{cell(o.default)}`'
+            default = '' if o.default is inspect.Parameter.empty else f'`{cell(repr(Short(o.default)))}`'
             text += f"| `{k}` | {type_name(o.anno)} | {default} | {cell(o.docment or '')} |\n"
     if back and (back.docment or type_name(back.anno)):
         text += f"\nReturns {type_name(back.anno)} {back.docment or ''}\n"
@@ -73,7 +85,7 @@ def entry(name, obj):
     for k, method in vars(obj).items():
         call = getattr(method, '__func__', getattr(method, 'fget', method))
         if k.startswith('_') or not inspect.isfunction(call) or not call.__doc__: continue
-        head = f'{name}.{k}' if isinstance(method, property) else signature(f'{name}.{k}', call)
+        head = f'{name}.{k}' if isinstance(method, property) else signature(f'{name}.{k}', call).replace('(self, ', '(').replace('(self)', '()')
         text += f'\n### {name}.{k}\n\n```python\n{head}\n```\n\n{inspect.getdoc(call)}\n\n{arguments(call)}'
     return text
 
