@@ -10,7 +10,8 @@ import icd_nb
 from icd_nb.bundle import about, bundled
 
 NBS = sorted(bundled('nbs').glob('*.ipynb'))
-GROUPS = ['Ground', 'Images', 'Networks', 'Cells', 'Decoupling', 'Structure', 'Losses', 'Between layers', 'Hint points', 'Training', None, 'Runs', 'Tables', 'Cost', 'Command line']
+GROUPS = {'00': 'Ground', '01': 'Images', '02': 'Networks', '03': 'Cells', '04': 'Decoupling', '05': 'Structure', '06': 'Losses', '07': 'Layers and hints',
+          '08': 'Methods and students', '09': 'Training', '11': 'Runs', '12': 'Tables', '13': 'Cost', '14': 'Command line'} # others are called as their first notebook
 made = tempfile.TemporaryDirectory() # mkdocs-jupyter reads notebooks from files
 
 # ---- notebooks
@@ -113,9 +114,10 @@ def api_page(name, module):
 def navigation(api):
     "Reports first, then the reading order by its two-digit numbers, then the API"
     reports = [{about(p)[0]: p.name} for p in NBS if p.name[0] == '9']
-    teaching = [p for p in NBS if p.name[0] in '01']
-    groups = [(GROUPS[int(n)], [{about(p)[0]: p.name} for p in ps]) for n, ps in groupby(teaching, lambda p: p.name[:2])]
-    return [{'Home': 'index.ipynb'}, {'Reports': reports}, {'Reading order': [{k: v} for k, v in groups]}, {'API': api}]
+    teaching = [p for p in NBS if p.name[0] in '012345678']
+    numbered = {n: [{about(p)[0]: p.name} for p in ps] for n, ps in groupby(teaching, lambda p: p.name[:2])}
+    order = [{GROUPS.get(n) or [*pages[0]][0]: pages} for n, pages in numbered.items()]
+    return [{'Home': 'index.ipynb'}, {'Reports': reports}, {'Reading order': order}, {'API': api}]
 
 def on_config(config):
     config.api = {f'api/{name.removeprefix("icd_nb.")}.md': (name, m) for name, m in modules().items()}
