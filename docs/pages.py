@@ -10,7 +10,8 @@ import icd_nb
 from icd_nb.bundle import about, bundled
 
 NBS = sorted(bundled('nbs').glob('*.ipynb'))
-GROUPS = ['Ground', 'Images', 'Networks', 'Cells', 'Decoupling', 'Structure', 'Losses', 'Between layers', 'Hint points', 'Training', None, 'Runs', 'Tables', 'Cost', 'Command line']
+GROUPS = {'00': 'Ground', '01': 'Images', '02': 'Networks', '03': 'Cells', '04': 'Decoupling', '05': 'Structure', '06': 'Losses', '07': 'Layers and hints',
+          '08': 'Methods and students', '09': 'Training', '11': 'Runs', '12': 'Tables', '13': 'Cost', '14': 'Command line'} # others are called as their first notebook
 made = tempfile.TemporaryDirectory() # mkdocs-jupyter reads notebooks from files
 
 # ---- notebooks
@@ -40,13 +41,25 @@ def modules():
 
 def cell(x): return str(x).replace('|', '\\|').replace('\n', ' ')
 
-def type_name(o): return '' if o in (inspect.Parameter.empty, None) else f"`{cell(getattr(o, '__name__', o))}`"
+NOTHING = inspect.Parameter.empty, None, type(None)
+
+def type_name(o): return '' if o in NOTHING else f"`{cell(getattr(o, '__name__', o))}`"
+
+class Short:
+    "A default as it is shown: long ones by their type alone"
+    def __init__(self, value): self.value = value
+    def __repr__(self):
+        text = repr(self.value)
+        named = getattr(self.value, '__name__', None)
+        return named or (text if len(text) <= 40 and ' at 0x' not in text else f'{type(self.value).__name__}(…)')
+
+def shortened(default): return default if default is inspect.Parameter.empty else Short(default)
 
 def signature(name, f):
     "The signature without types, which stand in the table"
     try: s = inspect.signature(f)
     except (TypeError, ValueError): return name
-    bare = [p.replace(annotation=inspect.Parameter.empty) for p in s.parameters.values()]
+    bare = [p.replace(annotation=inspect.Parameter.empty, default=shortened(p.default)) for p in s.parameters.values()]
     return name + str(s.replace(parameters=bare, return_annotation=inspect.Signature.empty))
 
 def arguments(f):
@@ -58,7 +71,7 @@ def arguments(f):
     if rows:
         text = '| argument | type | default | meaning |\n| --- | --- | --- | --- |\n'
         for k, o in rows:
-            default = '' if o.default is inspect.Parameter.empty else f'`{cell(o.default)}`'
+            default = '' if o.default is inspect.Parameter.empty else f'`{cell(repr(Short(o.default)))}`'
             text += f"| `{k}` | {type_name(o.anno)} | {default} | {cell(o.docment or '')} |\n"
     if back and (back.docment or type_name(back.anno)):
         text += f"\nReturns {type_name(back.anno)} {back.docment or ''}\n"
@@ -73,7 +86,7 @@ def entry(name, obj):
     for k, method in vars(obj).items():
         call = getattr(method, '__func__', getattr(method, 'fget', method))
         if k.startswith('_') or not inspect.isfunction(call) or not call.__doc__: continue
-        head = f'{name}.{k}' if isinstance(method, property) else signature(f'{name}.{k}', call)
+        head = f'{name}.{k}' if isinstance(method, property) else signature(f'{name}.{k}', call).replace('(self, ', '(').replace('(self)', '()')
         text += f'\n### {name}.{k}\n\n```python\n{head}\n```\n\n{inspect.getdoc(call)}\n\n{arguments(call)}'
     return text
 
@@ -101,9 +114,10 @@ def api_page(name, module):
 def navigation(api):
     "Reports first, then the reading order by its two-digit numbers, then the API"
     reports = [{about(p)[0]: p.name} for p in NBS if p.name[0] == '9']
-    teaching = [p for p in NBS if p.name[0] in '01']
-    groups = [(GROUPS[int(n)], [{about(p)[0]: p.name} for p in ps]) for n, ps in groupby(teaching, lambda p: p.name[:2])]
-    return [{'Home': 'index.ipynb'}, {'Reports': reports}, {'Reading order': [{k: v} for k, v in groups]}, {'API': api}]
+    teaching = [p for p in NBS if p.name[0] in '012345678']
+    numbered = {n: [{about(p)[0]: p.name} for p in ps] for n, ps in groupby(teaching, lambda p: p.name[:2])}
+    order = [{GROUPS.get(n) or [*pages[0]][0]: pages} for n, pages in numbered.items()]
+    return [{'Home': 'index.ipynb'}, {'Reports': reports}, {'Reading order': order}, {'API': api}]
 
 def on_config(config):
     config.api = {f'api/{name.removeprefix("icd_nb.")}.md': (name, m) for name, m in modules().items()}

@@ -124,7 +124,7 @@ def main(words=None # of the command line; by default those that the program was
     words = [*(sys.argv[1:] if words is None else words)]
     try: _dispatch([w for w in words if w != '--debug'])
     except KeyboardInterrupt:
-        print('icd_nb: stopped; the same command goes on where it was', file=sys.stderr)
+        print('\nicd_nb: stopped; the same command goes on where it was', file=sys.stderr)
         return 130
     except Exception as error:
         if '--debug' in words: raise

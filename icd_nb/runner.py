@@ -71,7 +71,8 @@ def run_notebook(path, # of a notebook
     out = Path(out).expanduser()
     if not out.parent.is_dir(): raise ValueError(f"--out {out}: there is no folder {out.parent}")
     given = {name: _value(text) for name, text in given.items()}
-    page = execute_notebook(str(path), None, given, engine_name='icd_nb', progress_bar=False)
+    page = execute_notebook(str(path), None, given, engine_name='icd_nb', progress_bar=False,
+                            start_timeout=600)
     part = out.with_name(f'.{out.name}.{os.getpid()}')
     nbformat.write(page, part)
     os.replace(part, out)

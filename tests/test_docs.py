@@ -1,0 +1,15 @@
+"The documentation site builds without a warning. It takes a minute and the extra `docs`, so only where ICD_NB_TEST_DOCS is set"
+import os, re, subprocess, sys
+import pytest
+from conftest import ROOT
+
+@pytest.mark.skipif(not os.environ.get('ICD_NB_TEST_DOCS'), reason='set ICD_NB_TEST_DOCS=1, and install the extra docs')
+def test_site(homes, tmp_path):
+    done = subprocess.run([sys.executable, '-m', 'mkdocs', 'build', '--strict', '-q', '-d', tmp_path], cwd=ROOT, env=homes, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in (p.stem for p in (ROOT/'nbs').glob('*.ipynb')): assert (tmp_path/f'{name}.html').exists(), name
+    page, api = (tmp_path/'index.html').read_text(), (tmp_path/'api'/'losses.html').read_text()
+    assert 'href="91_cifar100.html"' in page and '#| hide' not in page and 'weight of a complementary cell' in api
+    for path in {*tmp_path.rglob('*.html')} - {tmp_path/'404.html'}: # its links are absolute
+        links = re.findall(r'href="(?!\w+:|#|//)([^"#]+)', path.read_text())
+        assert not [o for o in links if o.endswith('.ipynb') or not (path.parent/o).exists()], path.name
