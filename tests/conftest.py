@@ -11,6 +11,8 @@ EMPTY = Path(tempfile.mkdtemp(prefix='icd_nb_tests_'))
 OWN = dict(ICD_NB_DATA='data', ICD_NB_RUNS='runs', XDG_CACHE_HOME='cache', TORCHINDUCTOR_CACHE_DIR='inductor', MPLCONFIGDIR='matplotlib')
 os.environ.update({k: str(EMPTY/v) for k, v in OWN.items()}, PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}")
 
+def pytest_configure(config): config.addinivalue_line('markers', 'cuda: what only a real card can show')
+
 def pytest_sessionfinish(): shutil.rmtree(EMPTY, ignore_errors=True)
 
 @pytest.fixture(scope='session')

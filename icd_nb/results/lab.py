@@ -7,8 +7,7 @@ __all__ = ['new_model', 'Lab', 'is_part', 'dataset_names', 'versions', 'near_cha
 
 # %% ../../nbs/11c_lab.ipynb #lab-imports
 import hashlib, platform, re
-from dataclasses import asdict
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 import torch, torchvision
 from fastcore.basics import patch
@@ -52,6 +51,10 @@ class Lab:
     def teacher(self, model):
         self._teacher, self.teacher_name, self.teacher_origin, self._about = model, None, {}, None
         self.teacher_id = None if model is None else model_fingerprint(model)
+
+    @cached_property
+    def settled(self): # the images on the GPU if there is room, once for all groups of runs
+        return self.data.settle(self.device)
 
     def settings(self, run:Run)->dict:
         "All that decides a number: the run's settings, images, precision, teacher's weights, code"
@@ -136,7 +139,7 @@ def run(self:Lab, runs, deadline=None # stop cleanly before this `time.monotonic
     "Train what has no result, and return the results"
     for group in self.todo(runs):
         students = [self.student(run) for run in group]
-        fit_many(students, self.data, self.teacher, group[0].seed, self.device, self.speed,
+        fit_many(students, self.settled, self.teacher, group[0].seed, self.device, self.speed,
                  deadline=deadline)
         for run, student in zip(group, students):
             if student.done: self._write(run, student)
@@ -148,7 +151,7 @@ def _write(self:Lab, run, student): # the schema of a result: notebook 12
     teacher = {} if run.method == 'ce' else dict(teacher=self.about_teacher)
     result = dict(schema=2, method=run.method, seed=run.seed, **student.result(),
                   settings=self.settings(run), **teacher, versions=versions(self.device),
-                  speed=asdict(self.speed), history=student.history)
+                  speed=self.speed.record(self.device), history=student.history)
     write_json(self.run_folder(run)/'result.json', result)
 
 def versions(device)->dict:
@@ -199,7 +202,7 @@ def use_teacher(self:Lab, run:Run, checkpoint=None, shipped=True)->Path:
 def about_teacher(self:Lab)->dict: # None without a teacher
     "Which teacher it is: name, fingerprint of its weights, file, and how often it is right"
     if self.teacher is not None and self._about is None:
-        right = evaluate(self.teacher, self.data, self.device)
+        right = evaluate(self.teacher, self.settled, self.device)
         self._about = dict(name=self.teacher_name, weights=self.teacher_id, **self.teacher_origin,
                            **right, chance=100/self.data.num_classes)
     return self._about
@@ -221,7 +224,7 @@ def seconds(self:Lab, runs, n:int=3 # timed steps
     total = 0.
     for group in self.todo(runs):
         students = [self.student(run, stored=False) for run in group]
-        epoch = time_epoch(students, self.data, self.teacher, self.device, self.speed, n)
+        epoch = time_epoch(students, self.settled, self.teacher, self.device, self.speed, n)
         total += epoch*max(run.epochs for run in group)
     return total
 
