@@ -91,13 +91,14 @@ def half_stored(model:nn.Module, # frozen
                 x:torch.Tensor, # a few images `[B,3,H,W]`
                 autocast # the context of its passes
                )->nn.Module:
-    "A copy whose convolutions keep their weights in bfloat16, if its logits are the same; or itself"
+    "A copy with its convolutions' weights in bfloat16, if its logits are the same; else itself"
     new = copy.deepcopy(model)
     for m in new.modules():
         if type(m) is not nn.Conv2d: continue
         m.to(torch.bfloat16)
         m.__class__ = HalfConv2d
     try:
-        with autocast, eval_mode(model): same = torch.equal(*(main_logits(o(x)) for o in (model, new)))
+        with autocast, eval_mode(model):
+            same = torch.equal(main_logits(model(x)), main_logits(new(x)))
     except RuntimeError: return model
     return new if same else model

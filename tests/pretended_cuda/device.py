@@ -2,19 +2,21 @@
 
 Above the pretended runtime, PyTorch's own allocator, streams, autograd and recordings run as on a GPU. Kernels do not. So each operation on such a
 tensor is computed on the host; the runtime is told on which device and stream it would run; and what a GPU would refuse is refused: two devices in
-one operation, and waiting for the device while a step is recorded. A recording also keeps its operations, and a replay computes them again.
+one operation, and waiting for the device while a step is recorded. A recording keeps its operations, changes nothing, and a replay computes them.
 """
 import ctypes, os
+from functools import lru_cache
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 aten = torch.ops.aten
 HOST = torch.device('cpu')
+COPIES = {aten._to_copy.default, aten.copy_.default}
 READS = {aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default, aten._unique2.default, aten.unique_dim.default,
          aten.equal.default, aten.bincount.default, aten.repeat_interleave.Tensor}
 INDEXES = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
-RANDOM = ('rand', 'bernoulli', 'normal', 'dropout', 'exponential', 'multinomial', 'uniform', 'random')
+RANDOM = 'rand', 'bernoulli', 'normal', 'dropout', 'exponential', 'multinomial', 'uniform'
 
 runtime = ctypes.CDLL(os.environ['PRETENDED_RUNTIME'])
 runtime.pretended_kernel.argtypes = runtime.pretended_recorded.argtypes = [ctypes.c_int, ctypes.c_void_p]
@@ -36,16 +38,79 @@ class OnCuda(torch.Tensor):
         return self.host.tolist()
     def numpy(self): raise TypeError("can't convert cuda device type tensor to numpy")
 
+class Pretended(TorchDispatchMode):
+    "Inside, what is asked of CUDA is computed so"
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if kwargs.get('pin_memory'): kwargs['pin_memory'] = False
+        tensors = [o for o in tree_flatten((args, kwargs))[0] if isinstance(o, torch.Tensor)]
+        cuda = 'cuda' in str(kwargs.get('device')) or any(o.device.type == 'cuda' for o in tensors)
+        return compute(func, args, kwargs) if cuda else func(*args, **kwargs)
+
+# ---- what a GPU would do and refuse
+
 def wait(device, what):
     "The host waits for the device"
     if torch.cuda.get_sync_debug_mode() == 2: raise RuntimeError('called a synchronizing CUDA operation')
     waits.append(what)
     torch.cuda.current_stream(device).synchronize() # in a recording it fails, as on a GPU
 
-def launch(device, what):
+def launch(device, what)->bool: # is it recorded?
     "A kernel on the device's current stream"
-    error = runtime.pretended_kernel(device.index, torch.cuda.current_stream(device).cuda_stream)
-    if error: raise RuntimeError(f'CUDA error {error}: invalid resource handle ({what} on {device})')
+    stream = torch.cuda.current_stream(device).cuda_stream
+    if error := runtime.pretended_kernel(device.index, stream): raise RuntimeError(f'CUDA error {error}: invalid resource handle ({what} on {device})')
+    return recording is not None and bool(runtime.pretended_recorded(device.index, stream))
+
+def exact(device): return torch.device('cuda', torch.cuda.current_device()) if device.type == 'cuda' and device.index is None else device
+
+def where(func, tensors, kwargs):
+    "The device of the result; two devices are refused, but for single numbers and indices of the host"
+    there = {o.device for o in tensors if isinstance(o, OnCuda)}
+    if func in COPIES:
+        target = tensors[0].device if func is aten.copy_.default else kwargs.get('device') or tensors[0].device
+        return exact(torch.device(target))
+    here = {o.device for o in tensors if o.ndim and not isinstance(o, OnCuda)} if func not in INDEXES else set()
+    if len(there | here) > 1: raise RuntimeError(f'Expected all tensors to be on the same device, but found {sorted(map(str, there | here))}: {func}')
+    asked = kwargs.get('device')
+    return exact(torch.device(asked)) if asked is not None else next(iter(there), HOST)
+
+def look_for_waits(func, args, kwargs, tensors, device):
+    "Where the host has to wait: numbers that it reads, masks as indices, and copies that are not sent ahead"
+    if func in COPIES:
+        source = tensors[-1].device
+        ahead = kwargs.get('non_blocking') or func is aten.copy_.default and args[2:] and args[2]
+        if source != device and not ahead:
+            for o in {source, device} - {HOST}: wait(o, f'{func} from {source} to {device}')
+    elif func in READS: wait(device, str(func))
+    elif func in INDEXES:
+        given = [i for i in args[1] if i is not None]
+        if any(i.dtype in (torch.bool, torch.uint8) for i in given): wait(device, f'{func} by a mask')
+        if not all(isinstance(i, OnCuda) for i in given): wait(device, f'{func} by numbers of the host')
+
+# ---- numbers, now and in a replay
+
+recording = None # a list of operations, while a step is recorded
+overwritten = [] # what they wrote over meanwhile
+own = None # the generator of the student whose step is recorded
+
+@lru_cache(maxsize=None)
+def is_random(func): return any(o in str(func) for o in RANDOM) and 'backward' not in str(func)
+
+@lru_cache(maxsize=None)
+def writes(func): # places and names of the arguments that it writes to
+    "Batch norms write to running statistics, of which their schema does not speak"
+    norm = 'batch_norm' in str(func)
+    def written(a): return a.name.startswith('running') if norm else a.alias_info is not None and a.alias_info.is_write
+    return [(i, a.name) for i, a in enumerate(func._schema.arguments) if written(a)]
+
+def drawn(func, args, kwargs, generator):
+    "Random numbers that depend on the generator's seed and on how often it was asked, as on a GPU"
+    with torch.random.fork_rng([]):
+        if torch.cuda.is_current_stream_capturing(): return func(*args, **kwargs) # a recording only allots the place
+        torch.default_generator.manual_seed(generator.initial_seed() + generator.get_offset())
+        out = func(*args, **kwargs)
+    generator.set_offset(generator.get_offset() + 4)
+    return out
 
 def adopted(o): # what PyTorch copied to the device by itself lies in the runtime's memory, which is the host's
     if not isinstance(o, torch.Tensor) or isinstance(o, OnCuda) or o.device.type != 'cuda': return o
@@ -57,100 +122,43 @@ def on_host(o):
     if isinstance(o, OnCuda): return o.host
     return HOST if isinstance(o, torch.device) and o.type == 'cuda' else o
 
-def exact(device): return torch.device('cuda', torch.cuda.current_device()) if device.index is None else device
-
-def where(func, tensors, kwargs):
-    "The device of the result; two devices are refused, but for single numbers and indices of the host"
-    if func in INDEXES: tensors = [o for o in tensors if isinstance(o, OnCuda)] or tensors
-    devices = {o.device for o in tensors if isinstance(o, OnCuda)} | {o.device for o in tensors if o.device.type == 'cpu' and o.ndim}
-    if len(devices) > 1: raise RuntimeError(f'Expected all tensors to be on the same device, but found {sorted(map(str, devices))}: {func}')
-    asked = kwargs.get('device')
-    device = torch.device(asked) if asked is not None else next((o.device for o in tensors if isinstance(o, OnCuda)), HOST)
-    return exact(device) if device.type == 'cuda' else device
-
-def look_for_waits(func, args, device):
-    if func in READS: wait(device, str(func))
-    if func in INDEXES:
-        given = [i for i in args[1] if i is not None]
-        if any(i.dtype in (torch.bool, torch.uint8) for i in given): wait(device, f'{func} by a mask')
-        if any(not isinstance(i, OnCuda) for i in given): wait(device, f'{func} by numbers of the host')
-
-def copy(func, args, kwargs):
-    "`to` and `copy_`, from one device to another"
-    source = args[1] if func is aten.copy_.default else args[0]
-    target = args[0].device if func is aten.copy_.default else torch.device(kwargs.get('device') or source.device)
-    target = exact(target) if target.type == 'cuda' else target
-    for device in {source.device, target} - {HOST}:
-        blocking = source.device != target and not (args[2:] and args[2] or kwargs.get('non_blocking'))
-        if blocking: wait(device, f'{func} from {source.device} to {target}')
-        launch(device, str(func))
-    return remember(func, tree_map(on_host, args), tree_map(on_host, dict(kwargs, pin_memory=False) if 'pin_memory' in kwargs else kwargs), target, args)
-
 def compute(func, args, kwargs):
-    args, kwargs = tree_map(adopted, args), tree_map(adopted, kwargs)
-    if func in (aten._to_copy.default, aten.copy_.default): return copy(func, args, kwargs)
+    "An operation of which a part is on a device"
     if func is aten.record_stream.default: return None
-    tensors = [o for o in tree_flatten((args, kwargs))[0] if isinstance(o, torch.Tensor)]
-    device = where(func, tensors, kwargs)
-    if device.type == 'cuda' and not func.is_view:
-        look_for_waits(func, args, device)
-        launch(device, str(func))
-    return remember(func, tree_map(on_host, args), tree_map(on_host, kwargs), device, args)
+    flat, spec = tree_flatten((args, kwargs))
+    flat = [adopted(o) for o in flat]
+    args, kwargs = tree_unflatten(flat, spec)
+    tensors = [o for o in flat if isinstance(o, torch.Tensor)]
+    device, recorded = where(func, tensors, kwargs), False
+    cuda = {device, *(o.device for o in tensors if isinstance(o, OnCuda))} - {HOST}
+    if cuda and not func.is_view:
+        look_for_waits(func, args, kwargs, tensors, device if device != HOST else next(iter(cuda)))
+        recorded = [launch(o, str(func)) for o in cuda][0]
+    host = [on_host(o) for o in flat]
+    out = numbers(func, *tree_unflatten(host, spec), device, recorded)
+    if device == HOST: return out
+    back = {id(h): g for h, g in zip(host, flat) if isinstance(h, torch.Tensor)} # what is returned as it was given
+    return tree_map(lambda o: back[id(o)] if id(o) in back else OnCuda(o, device) if isinstance(o, torch.Tensor) else o, out)
 
-# Numbers, now and in a replay
-
-def drawn(func, args, kwargs, generator):
-    "Random numbers that depend on the generator's seed and on how often it was asked, as on a GPU"
-    with torch.random.fork_rng([]):
-        if torch.cuda.is_current_stream_capturing(): return func(*args, **kwargs) # a recording only allots the place
-        torch.default_generator.manual_seed(generator.initial_seed() + generator.get_offset())
-        out = func(*args, **kwargs)
-    generator.set_offset(generator.get_offset() + 4)
-    return out
-
-recording = None # a list of operations, while a step is recorded
-overwritten = [] # what they wrote over meanwhile: recording changes nothing
-own = None # the generator of the student whose step is recorded
-
-def written(func, args, kwargs):
-    "The tensors that an operation writes to"
-    named = [(a, args[i] if i < len(args) else kwargs.get(a.name)) for i, a in enumerate(func._schema.arguments)]
-    if 'batch_norm' in str(func): found = [o for a, o in named if a.name.startswith('running')] # of which its schema does not speak
-    else: found = [o for a, o in named if a.alias_info is not None and a.alias_info.is_write]
-    return [o for o in tree_flatten(found)[0] if isinstance(o, torch.Tensor)]
-
-def remember(func, args, kwargs, device, given):
+def numbers(func, args, kwargs, device, recorded):
     "Compute on the host; in a recording, keep what a replay has to do"
-    random = device.type == 'cuda' and any(o in str(func) for o in RANDOM) and 'backward' not in str(func)
-    if random: kwargs = {k: v for k, v in kwargs.items() if k != 'generator'}
-    generator = None if not random else own or torch.cuda.default_generators[device.index]
-    records = recording is not None and device.type == 'cuda' and runtime.pretended_recorded(device.index, torch.cuda.current_stream(device).cuda_stream)
-    if records: overwritten.extend((o, o.clone()) for o in written(func, args, kwargs))
-    def run(): return drawn(func, args, kwargs, generator) if random else func(*args, **kwargs)
+    run = lambda: func(*args, **kwargs)
+    if device != HOST and is_random(func):
+        kwargs = {k: v for k, v in kwargs.items() if k != 'generator'}
+        generator = own or torch.cuda.default_generators[device.index]
+        run = lambda: drawn(func, args, kwargs, generator)
+    if recorded:
+        changed = tree_flatten([args[i] if i < len(args) else kwargs.get(name) for i, name in writes(func)])[0]
+        overwritten.extend((o, o.clone()) for o in changed if isinstance(o, torch.Tensor))
     out = run()
-    outs = [o for o in tree_flatten(out)[0] if isinstance(o, torch.Tensor)]
-    if records and not func.is_view: recording.append((run, outs))
-    back = {id(h): g for h, g in zip(tree_flatten(args)[0], tree_flatten(given)[0]) if isinstance(h, torch.Tensor)}
-    def wrap(o):
-        if not isinstance(o, torch.Tensor) or device.type != 'cuda': return o
-        return back.get(id(o)) if id(o) in back else OnCuda(o, device)
-    return tree_map(wrap, out)
+    if recorded: recording.append((run, [o for o in tree_flatten(out)[0] if isinstance(o, torch.Tensor)]))
+    return out
 
 def compute_again(operations):
     for run, outs in operations:
         new = [o for o in tree_flatten(run())[0] if isinstance(o, torch.Tensor)]
         for old, o in zip(outs, new):
             if o is not old: old.copy_(o)
-
-class Pretended(TorchDispatchMode):
-    "Inside, what is asked of CUDA is computed so"
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = dict(kwargs or {})
-        flat = tree_flatten((args, kwargs))[0]
-        cuda = any(isinstance(o, (torch.Tensor, torch.device)) and getattr(o, 'device', o).type == 'cuda' for o in flat)
-        if cuda or 'cuda' in str(kwargs.get('device')): return compute(func, args, kwargs)
-        if kwargs.get('pin_memory'): kwargs['pin_memory'] = False
-        return func(*args, **kwargs)
 
 class Recording(torch.cuda.CUDAGraph):
     "A CUDA graph that also keeps its operations"
@@ -163,7 +171,9 @@ class Recording(torch.cuda.CUDAGraph):
         recording = None
         super().capture_end()
         with torch.no_grad():
-            while overwritten: (lambda o, before: o.copy_(before))(*overwritten.pop())
+            while overwritten: # a recording changes nothing
+                o, before = overwritten.pop()
+                o.copy_(before)
     def replay(self):
         super().replay()
         with torch.no_grad(): compute_again(self.operations)
