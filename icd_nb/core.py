@@ -72,7 +72,10 @@ def _runs_on(arch:str, have:tuple)->bool: # is code for `arch` code for this com
     return built[0] == have[0] and built[1] <= have[1]
 
 def check_card(device:torch.device):
-    "Refuse a card that the installed PyTorch has no code for"
+    "Refuse a card that is not there, or that the installed PyTorch has no code for"
+    n = torch.cuda.device_count()
+    if (device.index or 0) >= n:
+        raise ValueError(f"device {str(device)!r}: the GPUs here are cuda:0 to cuda:{n-1}")
     have = torch.cuda.get_device_capability(device)
     known = [arch for arch in torch.cuda.get_arch_list() if arch.startswith(('sm_', 'compute_'))]
     if not known or any(_runs_on(arch, have) for arch in known): return
