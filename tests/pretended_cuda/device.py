@@ -8,7 +8,6 @@ import ctypes, os
 from functools import lru_cache
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 aten = torch.ops.aten
 HOST = torch.device('cpu')
@@ -20,7 +19,18 @@ RANDOM = 'rand', 'bernoulli', 'normal', 'dropout', 'exponential', 'multinomial',
 
 runtime = ctypes.CDLL(os.environ['PRETENDED_RUNTIME'])
 runtime.pretended_kernel.argtypes = runtime.pretended_recorded.argtypes = [ctypes.c_int, ctypes.c_void_p]
+current_stream = torch._C._cuda_getCurrentRawStream
 waits = [] # each time that the host waited for a device: what for
+
+def mapped(f, o):
+    "`f` of everything in nested tuples, lists and dicts"
+    if isinstance(o, (tuple, list)): return type(o)([mapped(f, v) for v in o])
+    return {k: mapped(f, v) for k, v in o.items()} if isinstance(o, dict) else f(o)
+
+def tensors_in(o):
+    found = []
+    mapped(lambda v: found.append(v) if isinstance(v, torch.Tensor) else None, o)
+    return found
 
 class OnCuda(torch.Tensor):
     "A tensor on a device that is not there; `host` has its numbers"
@@ -43,8 +53,7 @@ class Pretended(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
         if kwargs.get('pin_memory'): kwargs['pin_memory'] = False
-        tensors = [o for o in tree_flatten((args, kwargs))[0] if isinstance(o, torch.Tensor)]
-        cuda = 'cuda' in str(kwargs.get('device')) or any(o.device.type == 'cuda' for o in tensors)
+        cuda = 'cuda' in str(kwargs.get('device')) or any(o.device.type == 'cuda' for o in tensors_in((args, kwargs)))
         return compute(func, args, kwargs) if cuda else func(*args, **kwargs)
 
 # ---- what a GPU would do and refuse
@@ -57,7 +66,7 @@ def wait(device, what):
 
 def launch(device, what)->bool: # is it recorded?
     "A kernel on the device's current stream"
-    stream = torch.cuda.current_stream(device).cuda_stream
+    stream = current_stream(device.index)
     if error := runtime.pretended_kernel(device.index, stream): raise RuntimeError(f'CUDA error {error}: invalid resource handle ({what} on {device})')
     return recording is not None and bool(runtime.pretended_recorded(device.index, stream))
 
@@ -125,20 +134,17 @@ def on_host(o):
 def compute(func, args, kwargs):
     "An operation of which a part is on a device"
     if func is aten.record_stream.default: return None
-    flat, spec = tree_flatten((args, kwargs))
-    flat = [adopted(o) for o in flat]
-    args, kwargs = tree_unflatten(flat, spec)
-    tensors = [o for o in flat if isinstance(o, torch.Tensor)]
+    args, kwargs = mapped(adopted, args), mapped(adopted, kwargs)
+    tensors = tensors_in((args, kwargs))
     device, recorded = where(func, tensors, kwargs), False
     cuda = {device, *(o.device for o in tensors if isinstance(o, OnCuda))} - {HOST}
     if cuda and not func.is_view:
         look_for_waits(func, args, kwargs, tensors, device if device != HOST else next(iter(cuda)))
-        recorded = [launch(o, str(func)) for o in cuda][0]
-    host = [on_host(o) for o in flat]
-    out = numbers(func, *tree_unflatten(host, spec), device, recorded)
+        recorded = [launch(o, func) for o in cuda][0]
+    out = numbers(func, mapped(on_host, args), mapped(on_host, kwargs), device, recorded)
     if device == HOST: return out
-    back = {id(h): g for h, g in zip(host, flat) if isinstance(h, torch.Tensor)} # what is returned as it was given
-    return tree_map(lambda o: back[id(o)] if id(o) in back else OnCuda(o, device) if isinstance(o, torch.Tensor) else o, out)
+    back = {id(o.host): o for o in tensors if isinstance(o, OnCuda)} # what is returned as it was given
+    return mapped(lambda o: (back[id(o)] if id(o) in back else OnCuda(o, device)) if isinstance(o, torch.Tensor) else o, out)
 
 def numbers(func, args, kwargs, device, recorded):
     "Compute on the host; in a recording, keep what a replay has to do"
@@ -148,16 +154,15 @@ def numbers(func, args, kwargs, device, recorded):
         generator = own or torch.cuda.default_generators[device.index]
         run = lambda: drawn(func, args, kwargs, generator)
     if recorded:
-        changed = tree_flatten([args[i] if i < len(args) else kwargs.get(name) for i, name in writes(func)])[0]
-        overwritten.extend((o, o.clone()) for o in changed if isinstance(o, torch.Tensor))
+        changed = [args[i] if i < len(args) else kwargs.get(name) for i, name in writes(func)]
+        overwritten.extend((o, o.clone()) for o in tensors_in(changed))
     out = run()
-    if recorded: recording.append((run, [o for o in tree_flatten(out)[0] if isinstance(o, torch.Tensor)]))
+    if recorded: recording.append((run, tensors_in(out)))
     return out
 
 def compute_again(operations):
     for run, outs in operations:
-        new = [o for o in tree_flatten(run())[0] if isinstance(o, torch.Tensor)]
-        for old, o in zip(outs, new):
+        for old, o in zip(outs, tensors_in(run())):
             if o is not old: old.copy_(o)
 
 class Recording(torch.cuda.CUDAGraph):
