@@ -6,6 +6,7 @@
 __all__ = ['cache_bytes', 'check_room', 'coarser', 'scales_to_keep', 'CachedTeacher', 'fits', 'cache_teacher']
 
 # %% ../nbs/09a_cache.ipynb #bf1bfeb7
+from contextlib import nullcontext
 from math import prod
 import torch
 from fastcore.basics import patch
@@ -13,7 +14,8 @@ from torch import nn
 from .core import free_bytes, parse_scales, progress
 from .data.augment import all_views, crop, view_number
 from .data.batches import exact_device
-from .decoupling import Scorer
+from .decoupling import Scorer, eval_mode
+from .files import alone
 from .scores import MASKED, Scores
 from .weights import model_fingerprint
 from .pooling import multiscale_pool, n_cells
@@ -152,17 +154,18 @@ def cache_teacher(model:nn.Module, data, # an `ImageData`
     return CachedTeacher(model, data, scales, keep, table, device).settle(device)
 
 def _filled(model, data, scales, path, device, dtype, speed, bs)->tuple: # table, scales that it has
-    speed.place(model, device).eval()
+    speed.place(model, device)
     views = all_views(data.augment, data.hw).to(device)
     few = crop(data.train_x[:2].to(device), views[:2], data.augment)
-    with torch.no_grad(): keep = scales_to_keep(model, to_model_dtype(few, model), scales)
+    with eval_mode(model): keep = scales_to_keep(model, to_model_dtype(few, model), scales)
     shape = (len(views), len(data.train_y), 1+n_cells(keep), data.num_classes)
     about = dict(data=data.fingerprint, teacher=model_fingerprint(model), keep=list(keep),
                  precision=speed.precision)
-    table, todo, store = _table_at(path, shape, dtype, about, device)
-    scorer, out = Scorer(model, keep), torch.empty(shape[1:], dtype=dtype, device=table.device)
-    made, n = len(views)-len(todo), len(views)
-    for v in progress(todo, 'teacher, view by view', initial=made, total=n):
-        score_view(scorer, data, views[v], out, device, speed, bs)
-        store(v, out)
+    with alone(path) if path else nullcontext(), eval_mode(model):
+        table, todo, store = _table_at(path, shape, dtype, about, device)
+        scorer, out = Scorer(model, keep), torch.empty(shape[1:], dtype=dtype, device=table.device)
+        made, n = len(views)-len(todo), len(views)
+        for v in progress(todo, 'teacher, view by view', initial=made, total=n):
+            score_view(scorer, data, views[v], out, device, speed, bs)
+            store(v, out)
     return table, keep

@@ -55,7 +55,7 @@ class TableFile:
     def create(self, n):
         "An empty table of `n` views: room for all of it, then the note, then its name"
         self.views = [None]*n
-        with room_for(self.path, self.size), atomic_write(self.path) as tmp:
+        with atomic_write(self.path) as tmp, room_for(self.path, self.size):
             reserve(tmp, self.size)
             self.write_note()
 

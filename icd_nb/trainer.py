@@ -17,10 +17,11 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from tqdm.std import tqdm
 from .checkpoint import Keeper, claim
-from .core import progress
+from .core import kept_modes, progress
 from .data import steps_per_epoch, test_batches, train_batches
 from .data.batches import exact_device
 from .decoupling import Scorer
+from .files import alone
 from .evaluation import evaluate, hits
 from .graph import Graphs, side_by_side, undone
 from .history import plot_history, standing
@@ -73,9 +74,9 @@ def step_all(students, batch, teacher, i,
             )->list: # one row of terms per student
     "One step of all students on the same batch, scored once by the teacher"
     t = teacher(batch) if teacher else {}
-    if not streams: return [st.step(batch, t.get(st.cells), i) for st in students]
+    if not streams: return [st.step(batch, t.get(st.pooling), i) for st in students]
     # What one stream keeps of the scores, another must not read: each gets a record of its own.
-    own = [replace(t[st.cells]) if st.cells in t else None for st in students]
+    own = [replace(t[st.pooling]) if st.pooling in t else None for st in students]
     jobs = [partial(st.step, batch, s, i) for st, s in zip(students, own)]
     return side_by_side(jobs, streams)
 
@@ -88,7 +89,7 @@ def prepare_all(students, data, teacher, batch, device, speed,
     device = exact_device(device)
     speed = speed.on(device)
     if isinstance(teacher, nn.Module):
-        teacher = Teacher(teacher, [st.cells for st in students], device, speed)
+        teacher = Teacher(teacher, [st.pooling for st in students], device, speed)
     elif teacher is not None:
         teacher.check(data)
         teacher.settle(device)
@@ -174,7 +175,8 @@ def fit_many(students, # they train side by side, on the same batches
     speed, data = speed.on(device), data.settle(device)
     abouts = [st.about(data, teacher, seed, speed.precision) if st.folder else None
               for st in students]
-    with speed.running(device):
+    models, folders = [st.model for st in students], [st.folder for st in students if st.folder]
+    with (alone(*(o/'training' for o in folders)), speed.running(device), kept_modes(*models)):
         first = next(train_batches(data, bs, seed, 0, device=device))
         teacher, step = prepare_all(students, data, teacher, first, device, speed, abouts)
         steps = last_epoch(students)*steps_per_epoch(data, bs)
