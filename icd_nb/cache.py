@@ -14,6 +14,7 @@ from torch import nn
 from .core import free_bytes, parse_scales, progress
 from .data.augment import all_views, crop, view_number
 from .data.batches import exact_device
+from .data.loaders import check_data
 from .decoupling import Scorer, eval_mode
 from .files import alone
 from .scores import MASKED, Scores
@@ -146,6 +147,7 @@ def cache_teacher(model:nn.Module, data, # an `ImageData`
                   device='auto', dtype=torch.bfloat16, # of what is stored
                   speed:Speed=Speed(), bs:int=500)->CachedTeacher:
     "Compute a frozen teacher's scores of every view of every training image, once"
+    check_data(data)
     device = exact_device(device)
     speed, data = speed.on(device), data.settle(device)
     scales = parse_scales(scales) if scales else ()

@@ -11,11 +11,11 @@ EMPTY = Path(tempfile.mkdtemp(prefix='icd_nb_tests_'))
 OWN = dict(ICD_NB_DATA='data', ICD_NB_RUNS='runs', XDG_CACHE_HOME='cache', TORCHINDUCTOR_CACHE_DIR='inductor', MPLCONFIGDIR='matplotlib')
 os.environ.update({k: str(EMPTY/v) for k, v in OWN.items()}, PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}")
 
-def pytest_configure(config): config.addinivalue_line('markers', 'cuda: what only a real card can show')
-
 def pytest_sessionfinish(): shutil.rmtree(EMPTY, ignore_errors=True)
 
-def pytest_configure(config): config.addinivalue_line('markers', 'slow: the long form of a test, left out unless asked for with -m slow')
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'cuda: what only a real card can show')
+    config.addinivalue_line('markers', 'slow: the long form of a test, left out unless asked for with -m slow')
 
 def pytest_collection_modifyitems(config, items):
     if 'slow' in config.getoption('-m'): return
