@@ -9,11 +9,11 @@ __all__ = ['hits', 'evaluate']
 import math
 import torch
 from torch import nn
-from .core import get_device
 from .data import test_batches
+from .data.batches import exact_device
 from .data.loaders import check_data
 from .decoupling import eval_mode, main_logits
-from .speed import to_model_dtype
+from .speed import on_card, to_model_dtype
 
 # %% ../nbs/08k_evaluation.ipynb #hits
 def hits(logits:torch.Tensor, # `[B,K]`
@@ -41,9 +41,9 @@ def evaluate(model:nn.Module, data, # an `ImageData` or a `LoaderData`
             )->dict: # `top1`, `top5` in percent, `loss`
     "Accuracy and cross entropy over the test images, in single precision"
     check_data(data)
-    device = get_device(device)
+    device = exact_device(device)
     total, n = torch.zeros(4, device=device, dtype=torch.float64), len(data.test_y)
-    with eval_mode(model.to(device)):
+    with on_card(device), eval_mode(model.to(device)):
         for b in test_batches(data, bs or _batch_size(data, device), device=device, reuse=True):
             total += _counts(main_logits(model(to_model_dtype(b.x, model))), b.y)
     top1, top5, loss, senseless = total.tolist()

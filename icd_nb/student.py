@@ -14,6 +14,7 @@ from fastcore.basics import patch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from .core import check_choice, parse_scales, seed_of
+from .devices import seed_torch
 from .decoupling import eval_mode, Scorer
 from .evaluation import hits
 from .foreign import LoneImage, idle_parts, start_momentum
@@ -76,6 +77,7 @@ class Student:
         self.looked = False # for parts of the network that get no gradient?
         self.piece = None # compiled: from scores to gradients in one function
         self.now = 0 # the epoch that warm-ups see: a number, or a tensor where a step is compiled
+        self.draws = None # the generator that a recorded step draws from
         self.compile_seconds = 0.
 
     def _choose(self, scales)->tuple:
@@ -110,11 +112,6 @@ def _repr_markdown_(self:Student):
     return '\n'.join([lines[0], '', *lines[1:]])
 
 # %% ../nbs/08l_student.ipynb #prepare
-def _seed_torch(*parts):
-    "Seed what draws inside a network, so that a step does not depend on what ran before it"
-    recording = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
-    if not recording: torch.manual_seed(seed_of(*parts))
-
 @patch
 def prepare(self:Student, batch, # one batch of training images, for the shapes
             labels, # of all training images
@@ -128,7 +125,7 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     speed.place(self.model, device)
     if speed.precision == 'bf16' and device.type == 'cpu': keep_depthwise(self.model)
     self.scorer = Scorer(self.model, *self.pooling)
-    _seed_torch(self.seed, 'adapters')
+    seed_torch(seed_of(self.seed, 'adapters'), device)
     if teacher is not None: self.build(batch, labels, teacher)
     self.objective.to(device)
     self.params = [*self.model.parameters(), *self.objective.parameters()]
@@ -155,6 +152,7 @@ def build(self:Student, batch, labels, teacher):
 def score(self:Student, x):
     "The network's scores of a batch, and the outputs of the layers that the terms look at"
     layers = self.objective.student_layers
+    x = to_model_dtype(x, self.model)
     return scores(self.model, self.scorer, x, layers, self.device, self.speed)
 
 @patch
@@ -171,7 +169,7 @@ def step(self:Student, batch,
          i:int # which step of the epoch
         )->torch.Tensor: # the terms, their total, and the part of the images that were right
     "One training step"
-    _seed_torch(self.seed, self.epoch, i)
+    self.reseed(i)
     self.opt.zero_grad()
     with LoneImage() if len(batch.y) == 1 < self.recipe.bs else nullcontext():
         s = self.score(batch.x)
@@ -200,6 +198,18 @@ def backward(self:Student, s, t, y)->tuple: # total, terms
     total, parts = self.objective(s, t, y, self.now)
     total.backward()
     return total, parts
+
+# %% ../nbs/08l_student.ipynb #reseed
+@patch
+def seed_at(self:Student, i)->int:
+    "The seed of what is drawn in step `i` of the epoch under way"
+    return seed_of(self.seed, self.epoch, i)
+
+@patch
+def reseed(self:Student, i):
+    "Before step `i`: seed what it draws; a recording's own generator is seeded before each replay"
+    if self.draws is None: seed_torch(self.seed_at(i), self.device)
+    else: torch.cuda.default_generators[self.device.index].graphsafe_set_state(self.draws)
 
 # %% ../nbs/08l_student.ipynb #begin
 @patch
@@ -234,6 +244,6 @@ def _backward_compiled(self:Student, s, t, y): # `backward`, the losses in one p
 @patch
 def use_tensors(self:Student):
     "Keep epoch and learning rate where a compiled or recorded step can read them"
-    if self.speed.compile or self.speed.graph:
+    if self.speed.compiles_students or self.speed.graph:
         self.now = torch.zeros((), device=self.device, dtype=self.params[0].dtype)
     if self.speed.graph: self.opt.param_groups[0]['lr'] = torch.zeros((), device=self.device)

@@ -13,16 +13,18 @@ from torch import nn
 from .core import free_bytes
 from .decoupling import Scorer
 from .scores import Scores
-from .fold import folded
+from .fold import folded, half_stored
 from .features.layers import record
 from .pooling import cell_slices, n_cells
 from .speed import to_model_dtype
 
 # %% ../nbs/08i_teacher.ipynb #scores
-def scores(model, scorer, x, layers, device, speed)->Scores:
+def scores(model, scorer,
+           x, # images in the precision in which the network is stored
+           layers, device, speed)->Scores:
     "The scores of a batch, with the outputs of the named layers"
     with record(model, layers) as feats, speed.autocast(device):
-        s = scorer(to_model_dtype(x, model))
+        s = scorer(x)
     s.feats = dict(feats)
     return s
 
@@ -54,8 +56,8 @@ class Teacher:
         self.scorers = None # kind of cells → its pass; None: to be chosen at the next batch
         self.source = {} # kind of cells that is wanted → the kind whose pass it comes from
         self.broken = torch.zeros((), dtype=torch.bool, device=device) # a score was NaN or +∞
-        self.whole = speed.place(copy.deepcopy(model), device).eval().requires_grad_(False)
-        self.model = self.whole # later with its batch norms folded
+        self.model = speed.place(copy.deepcopy(model), device).eval().requires_grad_(False)
+        self.quick = self.model # what makes the passes: later a folded copy
 
     def watch(self, layers):
         "Show the outputs of these layers too"
@@ -64,11 +66,14 @@ class Teacher:
 
     def choose(self, x):
         "A scorer for each pass that is needed"
-        if self.speed.fold: self.model = folded(self.whole, x[:2], self.layers)
         try: usual = weights_of_cells(self.model, x, *USUAL)
         except ValueError: usual = None # it cannot score cells
         self.source = {k: USUAL if self._is_among(usual, k, x) else k for k in self.wanted}
-        self.scorers = {k: Scorer(self.model, *k) for k in self.source.values()}
+        if self.speed.fold:
+            self.quick = folded(self.model, x[:2], self.layers)
+            if self.speed.precision == 'bf16':
+                self.quick = half_stored(self.quick, x[:2], self.speed.autocast(self.device))
+        self.scorers = {k: Scorer(self.quick, *k) for k in self.source.values()}
 
     def _is_among(self, usual, cells, x)->bool: # are these cells among the usual ones?
         if usual is None: return False
@@ -77,8 +82,9 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, batch)->dict: # kind of cells → `Scores`
-        if self.scorers is None: self.choose(to_model_dtype(batch.x, self.model))
-        said = {k: scores(self.model, scorer, batch.x, self.layers, self.device, self.speed)
+        x = to_model_dtype(batch.x, self.model)
+        if self.scorers is None: self.choose(x)
+        said = {k: scores(self.quick, scorer, x, self.layers, self.device, self.speed)
                 for k, scorer in self.scorers.items()}
         for s in said.values(): self.broken |= ~s.logits.isfinite().all()
         return {k: self._part(said[source], source, k) for k, source in self.source.items()}

@@ -17,8 +17,9 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from tqdm.std import tqdm
 from .checkpoint import Keeper, claim
-from .core import get_device, kept_modes, progress
+from .core import kept_modes, progress
 from .data import steps_per_epoch, test_batches, train_batches
+from .data.batches import exact_device
 from .data.loaders import check_data
 from .decoupling import Scorer
 from .files import alone
@@ -73,14 +74,15 @@ def plain_fit(student:nn.Module, teacher:nn.Module, data, objective, recipe:Reci
 
 # %% ../nbs/09_trainer.ipynb #step-all
 def step_all(students, batch, teacher, i,
-             streams=False # on CUDA: each student on a stream of its own
+             streams=() # of CUDA: the students run side by side on them
             )->list: # one row of terms per student
     "One step of all students on the same batch, scored once by the teacher"
     t = teacher(batch) if teacher else {}
     if not streams: return [st.step(batch, t.get(st.pooling), i) for st in students]
     # What one stream keeps of the scores, another must not read: each gets a record of its own.
     own = [replace(t[st.pooling]) if st.pooling in t else None for st in students]
-    return side_by_side([partial(st.step, batch, s, i) for st, s in zip(students, own)])
+    jobs = [partial(st.step, batch, s, i) for st, s in zip(students, own)]
+    return side_by_side(jobs, streams)
 
 # %% ../nbs/09_trainer.ipynb #prepare-all
 def prepare_all(students, data, teacher, batch, device, speed,
@@ -88,9 +90,13 @@ def prepare_all(students, data, teacher, batch, device, speed,
                )->tuple: # teacher, and the function that makes a step
     "Everything on the device and compiled"
     check_teacher(teacher)
+    device = exact_device(device)
+    speed = speed.on(device)
     if isinstance(teacher, nn.Module):
         teacher = Teacher(teacher, [st.pooling for st in students], device, speed)
-    elif teacher is not None: teacher.check(data)
+    elif teacher is not None:
+        teacher.check(data)
+        teacher.settle(device)
     for st, about in zip(students, abouts or [None]*len(students)):
         if st.folder: claim(st.folder, about)
         st.prepare(batch, data.train_y, teacher, device, speed)
@@ -98,13 +104,14 @@ def prepare_all(students, data, teacher, batch, device, speed,
         st.use_tensors()
     if fault := getattr(teacher, 'fault', str)(): raise FloatingPointError(fault)
     if speed.compile: _compile_all(students, teacher, batch)
-    return teacher, Graphs(step_all) if speed.graph and device.type == 'cuda' else step_all
+    return teacher, Graphs(step_all) if speed.graph else step_all
 
 # %% ../nbs/09_trainer.ipynb #compile-all
 def _compile_all(students, teacher, batch): # by one step that is then undone
     began = time.monotonic()
     if isinstance(teacher, Teacher): teacher.compile()
-    for st in students: st.compile()
+    for st in students:
+        if st.speed.compiles_students: st.compile()
     with undone(students):
         for st in students: st.begin(st.epoch+1)
         step_all(students, batch, teacher, 0)
@@ -122,12 +129,15 @@ def training_bar(steps:int # batches, over all epochs
                     bar_format='{desc} |{bar}| {remaining} left')
 
 # %% ../nbs/09_trainer.ipynb #run-epoch
+def _batches(data, teacher, bs, seed, epoch, device): # of an epoch, each used before the next
+    table = getattr(teacher, 'sent_along', None)
+    return train_batches(data, bs, seed, epoch, device=device, reuse=True, table=table)
+
 def _run_epoch(students, epoch, data, teacher, bs, seed, step, keeper, bar):
     "One epoch of all students on the same batches; it may be left in the middle"
     for st in students: st.begin(epoch)
     began, device = time.monotonic(), students[0].device
-    batches = train_batches(data, bs, seed, epoch, device=device, reuse=True)
-    for i, batch in enumerate(batches):
+    for i, batch in enumerate(_batches(data, teacher, bs, seed, epoch, device)):
         bar.update()
         now = [st for st in students if len(st.rows) == i and not st.error]
         if not now: continue
@@ -169,13 +179,12 @@ def fit_many(students, # they train side by side, on the same batches
     "Train all `students` to their last epoch; those with a checkpoint go on from it"
     check_data(data)
     check_teacher(teacher)
-    bs, device = _batch_size(students), get_device(device)
+    bs, device = _batch_size(students), exact_device(device)
     speed, data = speed.on(device), data.settle(device)
     abouts = [st.about(data, teacher, seed, speed.precision) if st.folder else None
               for st in students]
     models, folders = [st.model for st in students], [st.folder for st in students if st.folder]
-    with (alone(*(o/'training' for o in folders)), torch.random.fork_rng(), speed.compiling(),
-          kept_modes(*models)):
+    with (alone(*(o/'training' for o in folders)), speed.running(device), kept_modes(*models)):
         first = next(train_batches(data, bs, seed, 0, device=device))
         teacher, step = prepare_all(students, data, teacher, first, device, speed, abouts)
         steps = last_epoch(students)*steps_per_epoch(data, bs)

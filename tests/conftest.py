@@ -13,7 +13,9 @@ os.environ.update({k: str(EMPTY/v) for k, v in OWN.items()}, PATH=f"{BIN}{os.pat
 
 def pytest_sessionfinish(): shutil.rmtree(EMPTY, ignore_errors=True)
 
-def pytest_configure(config): config.addinivalue_line('markers', 'slow: the long form of a test, left out unless asked for with -m slow')
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'cuda: what only a real card can show')
+    config.addinivalue_line('markers', 'slow: the long form of a test, left out unless asked for with -m slow')
 
 def pytest_collection_modifyitems(config, items):
     if 'slow' in config.getoption('-m'): return

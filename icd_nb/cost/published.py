@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from ..data import Augment, ImageData, train_batches
+from ..data.batches import exact_device
 from ..data.augment import IMAGENET_MEAN, IMAGENET_STD
 from ..scores import Scores
 from ..features.layers import record
@@ -173,11 +174,14 @@ def fast_step(teacher, students:list, # networks
               data, bs:int=64, lr=.05, device=torch.device('cpu'), speed=Speed()
              )->tuple: # a function from a batch to rows of terms; the students
     "The trainer's step for students side by side"
+    device = exact_device(device)
     speed = speed.on(device)
     sts = [Student(net, objective(m), recipe=Recipe(bs=bs, lr=lr), name=m)
            for net, m in zip(students, methods)]
-    with torch.random.fork_rng(), speed.compiling():
+    with speed.running(device):
         batch = next(train_batches(data, bs, 0, 0, device=device))
         teacher, step = prepare_all(sts, data, teacher, batch, device, speed)
     for st in sts: st.begin(1)
-    return (lambda batch: step(sts, batch, teacher, 0)), sts
+    def once(batch):
+        with speed.running(device): return step(sts, batch, teacher, 0)
+    return once, sts

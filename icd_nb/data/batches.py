@@ -15,7 +15,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 from ..core import fingerprint, generator, get_device, short_hash
-from .augment import Augment, centre_view, crop, random_images, view_counts
+from .augment import Augment, centre_view, crop, random_images, view_counts, view_number
 
 # %% ../../nbs/01b_batches.ipynb #check-part
 def check_part(x, y, classes, where):
@@ -99,7 +99,9 @@ def to(self:ImageData, device)->ImageData:
     if device == self.device and not self.mapped: return self
     parts = {k: getattr(self, k).to(device, copy=self.mapped)
              for k in ('train_x', 'train_y', 'test_x', 'test_y')}
-    return replace(self, mapped=False, **parts)
+    new = replace(self, mapped=False, **parts)
+    if known := vars(self).get('fingerprint'): vars(new)['fingerprint'] = known
+    return new
 
 # %% ../../nbs/01b_batches.ipynb #settle
 @patch
@@ -112,9 +114,10 @@ def settle(self:ImageData, device, share=.5 # of the memory that is free there
     return self.to(device)
 
 # %% ../../nbs/01b_batches.ipynb #2332be6f
-Batch = namedtuple('Batch', 'x y index view')
+Batch = namedtuple('Batch', 'x y index view rows', defaults=[None])
 Batch.__doc__ = ("`x` `[B,3,S,S]` normalised, `y` labels `[B]`, `index` `[B]` which images, "
-                 "`view` `[B,3]` of each (first row, first column, mirrored)")
+                 "`view` `[B,3]` of each (first row, first column, mirrored), "
+                 "`rows` of a table that were sent along, if any")
 
 # %% ../../nbs/01b_batches.ipynb #epoch-plan
 def epoch_plan(data:ImageData, seed, epoch)->tuple: # order `[N]`, view `[N,3]`
@@ -137,12 +140,12 @@ def steps_per_epoch(data:ImageData, bs, drop_last=None # default: as the data se
     return n//bs if drop else -(-n//bs)
 
 # %% ../../nbs/01b_batches.ipynb #sent-ahead
-def sent_ahead(x:Tensor, # images in host memory
-               parts, # for each batch, which images: int64 `[B]`
+def sent_ahead(x:Tensor, # images, or other rows, in host memory
+               parts, # for each batch, which of them: int64 `[B]`
                device:torch.device,
                depth:int=2 # how many batches ahead
               ):
-    "The images of each batch on `device`, gathered and sent by a thread before they are asked for"
+    "The rows of each batch on `device`, gathered and sent by a thread before they are asked for"
     cuda = device.type == 'cuda'
     stream = torch.cuda.Stream(device) if cuda else None
     def fetch(i):
@@ -165,7 +168,11 @@ def sent_ahead(x:Tensor, # images in host memory
             yield out
 
 # %% ../../nbs/01b_batches.ipynb #batches
-def batches(x, y, order, view, bs, augment, device, mapped=False, reuse=False):
+def _rows_ahead(table, x, order, view, bs, augment, device):
+    which = view_number(view, augment, x.shape[1:3])*len(x) + order
+    return sent_ahead(table.flatten(0, 1), which.split(bs), device)
+
+def batches(x, y, order, view, bs, augment, device, mapped=False, reuse=False, table=None):
     "Batches of `bs` images of `x` in the given order, each under its view"
     device = exact_device(device)
     if x.device not in (device, torch.device('cpu')):
@@ -173,6 +180,7 @@ def batches(x, y, order, view, bs, augment, device, mapped=False, reuse=False):
                          f"move them with data.to('{device}')")
     here = x.device == device and not mapped
     images = None if here else sent_ahead(x, order.split(bs), device)
+    along = None if table is None else _rows_ahead(table, x, order, view, bs, augment, device)
     place, size = None, augment.size
     if reuse and device.type == 'cpu': place = torch.empty(min(bs, len(order)), size, size, 3)
     y, order, view = (o.to(device) for o in (y, order, view))
@@ -180,18 +188,20 @@ def batches(x, y, order, view, bs, augment, device, mapped=False, reuse=False):
         index, v = order[i:i+bs], view[i:i+bs]
         img = x.index_select(0, index) if here else next(images)
         out = None if place is None else place[:len(img)]
-        yield Batch(crop(img, v, augment, out), y.index_select(0, index), index, v)
+        rows = None if along is None else next(along)
+        yield Batch(crop(img, v, augment, out), y.index_select(0, index), index, v, rows)
 
 # %% ../../nbs/01b_batches.ipynb #train-batches
 def train_batches(data:ImageData, bs=64, seed=0, epoch=1, device='auto', drop_last=None,
-                  reuse=False # on a CPU: write each batch's images over those of the one before
+                  reuse=False, # on a CPU: write each batch's images over those of the one before
+                  table=None # in host memory `[V,N,…]`: the row of each image's view is sent along
                  ):
     "An epoch of augmented training batches; what they show depends on `seed` and `epoch` alone"
     if hasattr(data, 'own_train'): return data.own_train(bs, seed, epoch, device)
     n = min(steps_per_epoch(data, bs, drop_last)*bs, len(data.train_y))
     order, view = (o[:n] for o in epoch_plan(data, seed, epoch))
     return batches(data.train_x, data.train_y, order, view, bs, data.augment, device,
-                   data.mapped, reuse)
+                   data.mapped, reuse, table)
 
 def test_batches(data:ImageData, bs=500, device='auto', reuse=False):
     "Every test image once, in order, cropped at the centre"

@@ -8,16 +8,14 @@ __all__ = ['new_model', 'Lab', 'is_part', 'dataset_names', 'versions', 'near_cha
 # %% ../../nbs/11c_lab.ipynb #lab-imports
 import hashlib, platform, re, time
 from contextlib import suppress
-from dataclasses import asdict
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 import torch, torchvision
 from fastcore.basics import patch
 from torch import nn
 from .. import __version__
-from icd_nb.core import (
-    NUMBERS_VERSION, get_device, project_file, read_json, runs_home, seed_of, short_hash,
-    write_json)
+from ..core import NUMBERS_VERSION, get_device, project_file, read_json, runs_home
+from ..core import seed_of, short_hash, write_json
 from ..data import steps_per_epoch
 from ..files import Timeout, alone
 from ..hub import hub_file
@@ -62,6 +60,8 @@ class Lab:
     def teacher(self, model):
         self._teacher, self.teacher_name, self.teacher_origin, self._about = model, None, {}, None
         self.teacher_id = None if model is None else model_fingerprint(model)
+
+    settled = cached_property(lambda self: self.data.settle(self.device)) # once for all groups
 
     def settings(self, run:Run)->dict:
         "All that decides a number: the run's settings, images, precision, teacher's weights, code"
@@ -172,7 +172,7 @@ def _train(self:Lab, todo, deadline=None):
 @patch
 def _train_group(self:Lab, group, deadline, bar): # side by side
     students = [self.student(run) for run in group]
-    fit_many(students, self.data, self.teacher, group[0].seed, self.device, self.speed,
+    fit_many(students, self.settled, self.teacher, group[0].seed, self.device, self.speed,
              deadline=deadline, bar=bar, on_epoch=self.on_epoch)
     for run, student in zip(group, students):
         if student.done: self._write(run, student)
@@ -182,7 +182,7 @@ def _write(self:Lab, run, student): # the schema of a result: notebook 12
     teacher = {} if run.method == 'ce' else dict(teacher=self.about_teacher)
     result = dict(schema=2, method=run.method, seed=run.seed, **student.result(),
                   settings=self.settings(run), **teacher, versions=versions(self.device),
-                  speed=asdict(self.speed), history=student.history)
+                  speed=self.speed.record(self.device), history=student.history)
     write_json(self.run_folder(run)/'result.json', sealed(result))
 
 def versions(device)->dict:
@@ -235,7 +235,7 @@ def use_teacher(self:Lab, run:Run, checkpoint=None, shipped=True)->Path:
 def about_teacher(self:Lab)->dict: # None without a teacher
     "Which teacher it is: name, fingerprint of its weights, file, and how often it is right"
     if self.teacher is not None and self._about is None:
-        right = evaluate(self.teacher, self.data, self.device)
+        right = evaluate(self.teacher, self.settled, self.device)
         self._about = dict(name=self.teacher_name, weights=self.teacher_id, **self.teacher_origin,
                            **right, chance=100/self.data.num_classes)
     return self._about
