@@ -61,12 +61,15 @@ def get_device(device='auto' # `"auto"`, or anything that `torch.device` takes
     if isinstance(device, torch.device): return device
     here = torch.cuda.is_available()
     if device in (None, 'auto'): return torch.device('cuda' if here else 'cpu')
-    try: d = torch.device(device)
-    except RuntimeError:
-        raise ValueError(f'device {device!r}: write "auto", "cpu", "cuda" or "cuda:0"') from None
+    wrong = ValueError(f'device {device!r}: write "auto", "cpu", "cuda" or "cuda:0"')
+    try: d = torch.device(device if isinstance(device, str) else str(device))
+    except RuntimeError: raise wrong from None
+    if d.type == 'meta': raise wrong # its tensors hold no numbers
     if d.type == 'cuda' and not here:
         raise ValueError(f'device {device!r}: '
                          'this PyTorch sees no CUDA device; write "auto" or "cpu"')
+    if d.type == 'cuda' and (d.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f'device {device!r}: there are {torch.cuda.device_count()}, from cuda:0')
     return d
 
 # %% ../nbs/00_core.ipynb #free-bytes
@@ -80,9 +83,16 @@ def free_bytes(device)->int:
     return os.sysconf('SC_AVPHYS_PAGES')*os.sysconf('SC_PAGE_SIZE') if known else 1 << 62
 
 # %% ../nbs/00_core.ipynb #data-home
+def _home_folder(variable, usual):
+    "The folder that an environment variable names, else the usual one"
+    try: return Path(os.environ.get(variable) or usual).expanduser()
+    except RuntimeError:
+        raise FileNotFoundError(f"there is no home folder here: set {variable} to a folder "
+                                "(its whole path)") from None
+
 def data_home()->Path:
     "Where data sets are kept: `$ICD_NB_DATA`, else `~/.cache/icd_nb`"
-    return Path(os.environ.get('ICD_NB_DATA') or Path.home()/'.cache'/'icd_nb').expanduser()
+    return _home_folder('ICD_NB_DATA', Path('~', '.cache', 'icd_nb'))
 
 def project_root(start=None # default: the working directory
                 )->Path:
@@ -93,7 +103,7 @@ def project_root(start=None # default: the working directory
 
 def runs_home()->Path:
     "Where runs are kept: `$ICD_NB_RUNS`, else `runs/` in the project's root"
-    return Path(os.environ.get('ICD_NB_RUNS') or project_root()/'runs').expanduser()
+    return _home_folder('ICD_NB_RUNS', project_root()/'runs')
 
 # %% ../nbs/00_core.ipynb #atomic-write
 @contextmanager
