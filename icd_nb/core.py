@@ -8,7 +8,7 @@ __all__ = ['NUMBERS_VERSION', 'check_choice', 'parse_scales', 'seed_of', 'genera
            'progress']
 
 # %% ../nbs/00_core.ipynb #82cb5a8a
-import hashlib, json, math, os, sys
+import hashlib, json, math, os, shutil, sys, time
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -163,8 +163,41 @@ def fingerprint(*tensors)->str: # 8 hexadecimal digits
 NUMBERS_VERSION = 2 # goes up with every change that moves a number of a training
 
 # %% ../nbs/00_core.ipynb #progress
+class _Cell:
+    "A file whose line is one output of a notebook's cell, and is replaced there"
+    encoding, number, handle = 'utf-8', None, None
+    def write(self, text):
+        if not text.startswith('\r'): return # tqdm ends its work with an empty line
+        from IPython import display, get_ipython
+        line, number = {'text/plain': text.strip()}, get_ipython().execution_count
+        if number == self.number: self.handle.update(line, raw=True)
+        else: self.number, self.handle = number, display.display(line, raw=True, display_id=True)
+    def flush(self): pass
+
+class _Log:
+    "A file for where no line can be replaced: it passes a few on, and the last one"
+    encoding = 'utf-8'
+    def __init__(self): self.began, self.due, self.line = time.monotonic(), 60, ''
+    def write(self, text):
+        if text.startswith('\r'): self.line = text.strip()
+        seconds = time.monotonic()-self.began
+        if self.line and (text == '\n' or seconds >= self.due):
+            print(self.line, flush=True)
+            self.due, self.line = seconds + max(60, .1*seconds), ''
+    def flush(self): pass
+
+# %% ../nbs/00_core.ipynb #progress-fn
+_CELL = _Cell()
+
+def _place(): # where a line of progress is written
+    shell = sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
+    if hasattr(shell, 'kernel'): return _CELL
+    return sys.stdout if sys.stdout.isatty() else _Log()
+
 def progress(items=None, desc='', **kw)->tqdm:
-    "A progress bar over `items`, or one to call `update` on (`total=…`); quiet while tests run"
+    "A line on the progress over `items`, or one to `update` (`total=…`); quiet while tests run"
     quiet = bool(os.environ.get('IN_TEST') or os.environ.get('TQDM_DISABLE'))
-    usual = dict(leave=False, mininterval=0.5, ncols=110, file=sys.stdout, disable=quiet)
+    ncols = min(100, shutil.get_terminal_size().columns-1) if sys.stdout.isatty() else 100
+    usual = dict(leave=False, mininterval=0.5, ncols=ncols, file=_place(), position=0,
+                 disable=quiet)
     return tqdm(items, desc=desc, **{**usual, **kw})
