@@ -13,14 +13,16 @@ from pathlib import Path
 import torch
 from fastcore.basics import patch
 from torch import nn
-from .core import (NUMBERS_VERSION, atomic_write, fingerprint, free_bytes, get_device,
-                         parse_scales, progress, read_json, write_json)
+from .core import (NUMBERS_VERSION, atomic_write, check_choice, fingerprint, free_bytes,
+                         get_device, parse_scales, progress, read_json, write_json)
+from .data.batches import image_set
 from .data.augment import all_views, crop, view_number
 from .decoupling import Scorer
 from .scores import MASKED, Scores
 from .weights import model_fingerprint
 from .pooling import multiscale_pool, n_cells
 from .speed import Speed, to_model_dtype
+from .params import checked, is_a, network, path_of, whole_number
 from .teacher import scores
 
 # %% ../nbs/09a_cache.ipynb #cache-bytes
@@ -216,6 +218,12 @@ def cache_teacher(model:nn.Module, data, # an `ImageData`
                   device='auto', dtype=torch.bfloat16, # of what is stored
                   speed:Speed=Speed(), bs:int=500)->CachedTeacher:
     "Compute a frozen teacher's scores of every view of every training image, once"
+    checked(model, network, 'cache_teacher: model')
+    checked(data, image_set, 'cache_teacher: data')
+    checked(speed, is_a(Speed, 'a Speed'), 'cache_teacher: speed')
+    bs = checked(bs, whole_number(), 'cache_teacher: batch size')
+    check_choice(dtype, (torch.float32, torch.float16, torch.bfloat16), 'dtype of a table')
+    if path is not None: path = path_of(path, 'cache_teacher: path')
     device = get_device(device)
     speed, data = speed.on(device), data.settle(device)
     scales = parse_scales(scales) if scales else ()

@@ -32,15 +32,18 @@ def parse_scales(scales # `"[1,2,4]"`, `"1, 2, 4"`, `[1,2,4]`, `(1,2,4)` or `4`
                 )->tuple: # whole numbers ≥ 1, in the order given
     "A set of scales as a tuple of whole numbers"
     def bad(why): return ValueError(f"scales {scales!r}: {why}; write them like \"[1,2,4]\"")
+    no_list = 'not a list of whole numbers'
+    if isinstance(scales, (bool, bytes)): raise bad(no_list)
     items = [scales] if isinstance(scales, int) else scales
     if isinstance(scales, str):
         parts = scales.strip().strip('[](){}').split(',')
         items = [p.strip() for p in parts if p.strip()]
     try: ms, same = tuple(int(m) for m in items), tuple(float(m) for m in items)
-    except (TypeError, ValueError): raise bad('not a list of whole numbers') from None
-    if ms != same: raise bad('not a list of whole numbers')
+    except (TypeError, ValueError, OverflowError): raise bad(no_list) from None
+    if ms != same: raise bad(no_list)
     if not ms: raise bad('there is none')
     if min(ms) < 1: raise bad('a scale is at least 1')
+    if max(ms) > 1024: raise bad('a scale is at most 1024')
     if len(set(ms)) < len(ms): raise bad('a scale stands there twice')
     return ms
 
@@ -139,6 +142,8 @@ def write_json(path, obj)->Path:
 def read_json(path):
     "The object that `write_json` wrote to `path`"
     def refuse(word): raise ValueError(f"it holds {word}")
+    if not isinstance(path, (str, Path)): raise ValueError(f"{path!r} is no path of a file")
+    if not os.path.isfile(path): raise FileNotFoundError(f"there is no file {path}")
     try: return json.loads(Path(path).read_text(encoding='utf-8'), parse_constant=refuse)
     except ValueError as e:
         why = f'line {e.lineno}: {e.msg}' if isinstance(e, json.JSONDecodeError) else str(e)

@@ -14,6 +14,7 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from .core import parse_scales
+from .params import checked, kind_of, network
 from .pooling import cell_slices, multiscale_pool, n_cells, pool_matrix
 from .scores import MASKED, Scores, in_single
 
@@ -196,6 +197,7 @@ class Scorer(nn.Module):
                  chained:bool=True # as in `multiscale_pool`
                 ):
         super().__init__()
+        checked(model, network, 'Scorer: model')
         self.model, self.chained, self.heads = model, chained, {}
         self.scales = parse_scales(scales) if scales else ()
 
@@ -237,7 +239,13 @@ def local_logits(model:nn.Module, # a CNN that averages its last feature map, as
                  chained:bool=True # as in `multiscale_pool`
                 )->Tensor: # `[B,K,P]`
     "The logits of every cell of every scale; `ValueError` where a model's head cannot score cells"
-    return Scorer(model, scales, chained)(x).local
+    checked(model, network, 'local_logits: model')
+    if not (isinstance(x, Tensor) and x.ndim == 4 and x.is_floating_point() and len(x)):
+        raise ValueError(f"local_logits: images are a float tensor [B,3,H,W], not {kind_of(x)}")
+    try: return Scorer(model, parse_scales(scales), chained)(x).local
+    except RuntimeError as e:
+        raise ValueError(f"{type(model).__name__} does not take these images, {kind_of(x)}: "
+                         f"{str(e).splitlines()[0]}") from e
 
 # %% ../nbs/04_decoupling.ipynb #complementary
 def complementary(cell:Tensor, # verdicts of cells `[B,P]`

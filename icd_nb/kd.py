@@ -8,7 +8,8 @@ __all__ = ['FAR', 'CE', 'KD', 'kd_loss', 'DKD', 'dkd_loss', 'NKD', 'nkd_loss']
 # %% ../nbs/05b_kd.ipynb #kd-imports
 import torch, torch.nn.functional as F
 from torch import Tensor
-from .scores import at_class, beside, in_single, score_pair
+from .params import above_0, checked, from_0, yes_or_no
+from .scores import at_class, beside, check_labels, in_single, score_pair
 from .terms import CellLoss, Term
 
 # %% ../nbs/05b_kd.ipynb #full
@@ -28,7 +29,7 @@ class KD(CellLoss):
     name = 'kd'
     def __init__(self, T:float=4.):
         super().__init__()
-        self.T = T
+        self.T = checked(T, above_0, 'KD: T')
     def cells(self, s, t, y, local):
         return self.T**2 * _kl(_log_p(s, self.T, local), _log_p(t, self.T, local).detach())
 
@@ -59,7 +60,9 @@ class DKD(CellLoss):
     name = 'dkd'
     def __init__(self, alpha:float=1., beta:float=8., T:float=4.):
         super().__init__()
-        self.alpha, self.beta, self.T = alpha, beta, T
+        self.alpha, self.beta = alpha, beta
+        for k in ('alpha', 'beta'): checked(getattr(self, k), from_0, f'DKD: {k}')
+        self.T = checked(T, above_0, 'DKD: T')
     def log_parts(self, s, y, local): # the rest among themselves, the target, all the rest
         z = in_single(s.local.transpose(1, 2) if local else s.logits)/self.T
         q = _others(z, y)
@@ -78,7 +81,9 @@ def dkd_loss(s:Tensor, # student logits `[B,K]`
              T:float=4. # temperature
             )->Tensor: # a scalar
     "Decoupled knowledge distillation, averaged over the batch (arXiv 2203.08679, equation 7)"
-    return DKD(alpha, beta, T)(*score_pair(s, t), y)
+    s, t = score_pair(s, t)
+    check_labels(y, s.logits)
+    return DKD(alpha, beta, T)(s, t, y)
 
 # %% ../nbs/05b_kd.ipynb #nkd
 class NKD(CellLoss):
@@ -86,7 +91,9 @@ class NKD(CellLoss):
     name = 'nkd'
     def __init__(self, gamma:float=1.5, T:float=1., drop_target:bool=False):
         super().__init__()
-        self.gamma, self.T, self.drop_target = gamma, T, drop_target
+        self.gamma = checked(gamma, from_0, 'NKD: gamma')
+        self.T = checked(T, above_0, 'NKD: T')
+        self.drop_target = checked(drop_target, yes_or_no, 'NKD: drop_target')
     def cells(self, s, t, y, local):
         y_s = at_class(_log_p(s, 1., local), y)
         y_t = at_class(_log_p(t, 1., local).detach(), y)
@@ -102,4 +109,6 @@ def nkd_loss(s:Tensor, # student logits `[B,K]`
              drop_target:bool=False # leave the target out of the others: the paper's formula
             )->Tensor: # a scalar
     "Normalised knowledge distillation, averaged over the batch (arXiv 2303.13005)"
-    return NKD(gamma, T, drop_target)(*score_pair(s, t), y)
+    s, t = score_pair(s, t)
+    check_labels(y, s.logits)
+    return NKD(gamma, T, drop_target)(s, t, y)

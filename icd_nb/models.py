@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import torch, torch.nn as nn
 from .core import check_choice
+from .params import checked, network, whole_number
 from .weights import find_weights, not_finite_weights, read_checkpoint, shapes_of
 from .zoo import resnet, wrn, vgg, resnet_imagenet, mobilenetv2, shufflenet
 
@@ -24,8 +25,8 @@ def check_whole(value, # what a user has given
                )->int:
     "`value` as a whole number; `ValueError` if it is none, or less than `least`"
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if whole and value >= least: return int(value)
-    raise ValueError(f"{what} {value!r}: write a whole number from {least} on")
+    if whole and least <= value <= 10**6: return int(value)
+    raise ValueError(f"{what} {value!r}: write a whole number from {least} on, up to a million")
 
 # %% ../nbs/02_models.ipynb #create-model
 def create_model(name:str, # a name in `MODELS`
@@ -38,6 +39,7 @@ def create_model(name:str, # a name in `MODELS`
     make = MODELS[check_choice(name, MODELS, 'model')]
     num_classes = check_whole(num_classes, 2, 'num_classes')
     image_size = check_whole(image_size, 32, 'image_size in pixels')
+    if seed is not None: checked(seed, whole_number(0, 2**63-1), 'create_model: seed')
     stem = check_choice(stem or ('cub' if image_size >= 64 else 'cifar'), ('cifar', 'cub'), 'stem')
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None: torch.default_generator.manual_seed(seed)
@@ -101,6 +103,7 @@ def _misfits(have:dict, want:dict)->str: # shapes in the file, shapes of the mod
 def load_weights(model:nn.Module, path # `.safetensors`, `.pth`, `.pt`
                 )->nn.Module: # `model`
     "Fill `model` with the weights in a file; a `ValueError` says what does not fit, and what would"
+    checked(model, network, 'load_weights: model')
     want = shapes_of(model.state_dict())
     state, left_out = find_weights(read_checkpoint(path), want)
     if what := _misfits(shapes_of(state), want):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 from .core import check_choice
+from .params import checked, yes_or_no
 from .scores import Scores
 
 # %% ../nbs/08h_speed.ipynb #has-bf16
@@ -35,6 +36,14 @@ class Speed:
     compile:bool = False # networks and losses through `torch.compile`; or the name of a backend
     graph:bool = False # on CUDA: the step as one CUDA graph. Not run on a GPU yet
 
+    def __post_init__(self):
+        check_choice(self.precision, ['auto', 'fp32', 'bf16', 'fp64'], 'precision')
+        for name in ('channels_last', 'fused', 'fold', 'graph'):
+            yes = checked(getattr(self, name), yes_or_no, f'Speed: {name}')
+            object.__setattr__(self, name, yes)
+        if not isinstance(self.compile, bool):
+            check_choice(self.compile, torch.compiler.list_backends(()), 'backend of compile')
+
     @classmethod
     def plain(cls, precision='fp32')->'Speed':
         "The reference path"
@@ -42,7 +51,6 @@ class Speed:
 
     def on(self, device:torch.device)->'Speed':
         "With `auto` decided for this device"
-        check_choice(self.precision, ['auto', 'fp32', 'bf16', 'fp64'], 'precision')
         if self.precision != 'auto': return self
         return replace(self, precision='bf16' if has_bf16(device) else 'fp32')
 

@@ -14,8 +14,9 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from .core import parse_scales, seed_of
 from .decoupling import eval_mode, Scorer
-from .evaluation import hits
+from .evaluation import check_network, hits
 from .losses import CE
+from .params import checked, is_a, path_of, text, whole_number
 from .recipe import Recipe
 from .speed import keep_depthwise, loss_and_gradients, set_scalar, to_model_dtype
 from .teacher import check_map, check_memory, scores
@@ -47,6 +48,10 @@ class Student:
         if not isinstance(model, nn.Module):
             raise ValueError("a student's model is a network, such as "
                              f"create_model('resnet8', 20), not {model!r}")
+        checked(recipe, is_a(Recipe, 'a Recipe, such as Recipe(epochs=240)'), 'Student: recipe')
+        seed = checked(seed, whole_number(0, 2**63-1), 'Student: seed')
+        checked(name, text, 'Student: name')
+        folder = path_of(folder, f'{name}: folder') if folder else None
         # What it is
         self.model, self.recipe, self.seed, self.name = model, recipe, seed, name
         self.objective = _as_objective(objective)
@@ -72,7 +77,8 @@ class Student:
         self.compile_seconds = 0.
 
     def _choose(self, scales)->tuple:
-        own, asked = self.objective.scales, scales and parse_scales(scales)
+        own = self.objective.scales
+        asked = None if scales is None else parse_scales(scales)
         if own and asked and own != asked:
             raise ValueError(f"{self.name}: its objective was made for the scales {own}, "
                              f"and it is given {asked}")
@@ -116,6 +122,7 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     "Move to the device, build what the terms need, and make the optimizer"
     self.device, self.speed, self.piece, self.now = device, speed, None, 0
     speed.place(self.model, device)
+    check_network(self.model, batch.x[:2], int(labels.max())+1, self.name)
     if speed.precision == 'bf16' and device.type == 'cpu': keep_depthwise(self.model)
     self.scorer = Scorer(self.model, *self.cells)
     _seed_torch(self.seed, 'adapters')

@@ -17,10 +17,12 @@ from torch.nn.utils import clip_grad_norm_
 from .checkpoint import Keeper, claim
 from .core import get_device, progress
 from .data import steps_per_epoch, test_batches, train_batches
+from .data.batches import image_set
 from .decoupling import Scorer
-from .evaluation import evaluate, hits
+from .evaluation import check_network, evaluate, hits
 from .graph import Graphs, side_by_side, undone
 from .history import plot_history
+from .params import checked, is_a, shown, whole_number
 from .recipe import Recipe, default_lr
 from .speed import Speed, to_model_dtype
 from .student import Student
@@ -83,6 +85,7 @@ def prepare_all(students, data, teacher, batch, device, speed,
     check_teacher(teacher)
     if isinstance(teacher, nn.Module):
         teacher = Teacher(teacher, [st.cells for st in students], device, speed)
+        check_network(teacher.whole, batch.x[:2], data.num_classes, 'the teacher')
     elif teacher is not None: teacher.check(data)
     for st, about in zip(students, abouts or [None]*len(students)):
         if st.folder: claim(st.folder, about)
@@ -166,6 +169,7 @@ def fit_many(students, # they train side by side, on the same batches
              deadline:float=None # stop cleanly before this `time.monotonic()`
             ):
     "Train all `students` to their last epoch; those with a checkpoint go on from it"
+    seed = _check_asked(students, data, seed, speed, deadline)
     check_teacher(teacher)
     bs, device = _batch_size(students), get_device(device)
     speed, data = speed.on(device), data.settle(device)
@@ -176,6 +180,19 @@ def fit_many(students, # they train side by side, on the same batches
         teacher, step = prepare_all(students, data, teacher, first, device, speed, abouts)
         _run_epochs(students, data, teacher, bs, seed, step, Keeper(deadline))
     return students
+
+def _moment(value): # a time, or none
+    if value is None or isinstance(value, (int, float)) and value == value: return value
+    raise ValueError("a moment of time.monotonic(), or None")
+
+def _check_asked(students, data, seed, speed, deadline)->int: # the seed
+    right = isinstance(students, (list, tuple)) and all(isinstance(o, Student) for o in students)
+    if not right: raise ValueError("fit takes a Student, and fit_many a list of them, "
+                                   f"not {shown(students)}; make one by Student(network, …)")
+    checked(data, image_set, 'fit: data')
+    checked(speed, is_a(Speed, "a Speed, such as Speed(precision='fp32')"), 'fit: speed')
+    checked(deadline, _moment, 'fit: deadline')
+    return checked(seed, whole_number(0, 2**63-1), 'fit: seed')
 
 def _batch_size(students)->int: # the one that all have in common
     if not students: raise ValueError("there is no student to train")

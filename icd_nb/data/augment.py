@@ -41,7 +41,7 @@ def _flip(value):
     if isinstance(value, (bool, int, np.bool_)) and value in (0, 1): return bool(value)
     raise ValueError('True or False')
 
-_FIELDS = dict(size=whole_number(1), pad=whole_number(0), flip=_flip,
+_FIELDS = dict(size=whole_number(1, 4096), pad=whole_number(0, 4096), flip=_flip,
                mean=_three(number(-1e9)), std=_three(number()))
 
 # %% ../../nbs/01a_augment.ipynb #recipe
@@ -55,6 +55,7 @@ def recipe(size, # side of the stored images
     "The recipe for images of `size`×`size`"
     size = checked(size, whole_number(1), 'recipe: size')
     if crop is None: crop = size if pad else max(1, size*7//8)
+    crop = checked(crop, whole_number(1, 4096), 'recipe: crop')
     return Augment(crop, pad, flip, mean, std)
 
 # %% ../../nbs/01a_augment.ipynb #cut

@@ -15,7 +15,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 from ..core import fingerprint, generator, get_device, short_hash
-from ..params import checked, shown, text, whole_number, yes_or_no
+from ..params import checked, is_a, shown, text, whole_number, yes_or_no
 from .augment import Augment, centre_view, crop, random_images, view_counts
 
 # %% ../../nbs/01b_batches.ipynb #check-part
@@ -87,6 +87,9 @@ class ImageData:
         "What the set is: every byte of images and labels of both parts, and the recipe"
         images = fingerprint(self.train_x, self.train_y, self.test_x, self.test_y)
         return short_hash(dict(asdict(self.augment), drop_last=bool(self.drop_last), images=images))
+
+# %% ../../nbs/01b_batches.ipynb #image-set
+image_set = is_a(ImageData, "an ImageData, such as load_data('minibirds')") # a reader
 
 # %% ../../nbs/01b_batches.ipynb #repr
 @patch

@@ -16,6 +16,7 @@ from ..core import (
     NUMBERS_VERSION, _not_finite, atomic_write, project_root, read_json, short_hash)
 from ..data import DATASETS, PINNED
 from ..models import create_model, load_weights
+from ..params import path_of
 from .published import recipe_title
 from .run import Run, dataset_record
 from ..weights import model_fingerprint
@@ -61,10 +62,18 @@ def file_name(settings:dict)->str:
 # %% ../../nbs/12_ledger.ipynb #ledger
 _NUMBERS = 'top1_last', 'top1_best', 'top5_last', 'error'
 
+def _as_result(o, where)->dict:
+    "A result, if it is one"
+    s = o.get('settings') if isinstance(o, dict) else None
+    if isinstance(s, dict) and {'dataset', 'student', 'method'} <= {*s}: return o
+    raise ValueError(f"{where} is no result of a run: "
+                     "it is a dict with `settings`, in which dataset, student and method stand")
+
 class Ledger:
     "A folder of results, one file per run"
     def __init__(self, path=None): # default: `results/` of the project
-        self.path = Path(path or project_root()/'results').expanduser()
+        path = project_root()/'results' if path is None else path
+        self.path = path_of(path, 'ledger: path')
     def file(self, settings)->Path:
         "Where the result of these settings lies, or would lie"
         return self.path/file_name(settings)
@@ -75,9 +84,9 @@ class Ledger:
 
     def read(self, path)->dict:
         "One result in today's schema, its history as `Lab.run` gave it"
-        result = read_json(path)
+        result = _as_result(read_json(path), path.name)
         schema = result.get('schema', 1)
-        if schema not in _TERM: raise ValueError(
+        if not isinstance(schema, int) or schema not in _TERM: raise ValueError(
             f"{path.name} is of schema {schema}, and this version reads up to {SCHEMA}: "
             "update icd_nb")
         if not path.stem.endswith(short_hash(result['settings'])): raise ValueError(
@@ -87,7 +96,7 @@ class Ledger:
 
     def add(self, result:dict)->str: # `added`, `same`, or `differs`: what was there stays
         "Put a result in, unless its settings have one"
-        file = self.file(result['settings'])
+        file = self.file(_as_result(result, 'what is to be added')['settings'])
         if file.exists():
             here = read_json(file)
             return 'same' if all(here.get(k) == result.get(k) for k in _NUMBERS) else 'differs'

@@ -16,7 +16,8 @@ from ..data import DATASETS, DataSet, load_data
 from ..losses import METHODS, objective
 from ..methods import Published, as_published, hyper_defaults, pair_scales # fills METHODS too
 from ..models import MODELS
-from ..params import PARAMETERS, maybe, number, one_of, several, text, whole_number, yes_or_no
+from ..params import (PARAMETERS, checked, from_0, maybe, number, one_of, several, text,
+                           whole_number, yes_or_no)
 from ..recipe import Recipe, default_lr
 
 # %% ../../nbs/11_run.ipynb #run
@@ -45,12 +46,17 @@ class Run:
             try: object.__setattr__(self, name, read(value))
             except ValueError as e: raise ValueError(f"Run({name}={value!r}): {e}") from None
         object.__setattr__(self, 'hyper', self._own_hyper())
+        try: self.objective # its terms look at the hyper-parameters
+        except ValueError as e: raise ValueError(f"Run(hyper={self.hyper!r}): {e}") from None
         if self.clip == (self.published.clip or 0.): object.__setattr__(self, 'clip', None)
+
+    def _as_usual(self, k, v, usual): # 4 and 4. are one setting
+        if not isinstance(usual, float): return v
+        return float(checked(v, from_0, f'Run(hyper={self.hyper!r}): {k}'))
 
     def _own_hyper(self)->tuple: # β of DKD always; else what differs from the method's defaults
         usual = self._usual
-        own = {k: float(v) if isinstance(usual[k], float) else v
-               for k, v in self.hyper if k in usual}
+        own = {k: self._as_usual(k, v, usual[k]) for k, v in self.hyper if k in usual}
         if '+' not in self.method: own = {k: v for k, v in own.items() if v != usual[k]}
         if 'dkd_beta' in usual: own.setdefault('dkd_beta', usual['dkd_beta'])
         return tuple(sorted(own.items()))
