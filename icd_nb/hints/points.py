@@ -53,8 +53,8 @@ def _wrong_with(d): # what keeps the object `d` from being hint points; None if 
     if why := _wrong_keys(d): return why
     if not all(isinstance(d[n], list) for n in ('layers', 'points', 'labels')):
         return "its parts are no lists"
-    if not all(isinstance(d.get(n, {}), dict) for n in ('scores', 'source')):
-        return "its scores and its source are no tables"
+    if not isinstance(d.get('scores', {}), dict): return "its scores are no table"
+    if not isinstance(d.get('source', {}), dict): return "its source is no table"
     if not all(isinstance(d.get(n, ''), str) for n in ('metric', 'how')):
         return "its metric and how it was chosen are no names"
     if not all(str(k).isdecimal() for k in d.get('scores', {})): return "its scores are not of k"
