@@ -29,6 +29,9 @@ def _in_rgb(img:Image.Image)->Image.Image:
     "The picture in RGB, transparent places laid over `BEHIND`"
     if img.mode == 'La': img = img.convert('LA')
     if not img.has_transparency_data: return img.convert('RGB')
+    hidden = img.info.get('transparency') # in a PNG of 16 bits this colour has 16 bits too
+    if img.mode == 'RGB' and max(hidden) > 255:
+        img.info['transparency'] = tuple(v >> 8 for v in hidden)
     img = img.convert('RGBA')
     return Image.alpha_composite(Image.new('RGBA', img.size, BEHIND), img).convert('RGB')
 
@@ -46,7 +49,9 @@ def _levels(img:Image.Image)->tuple: # the values of black and of white
 
 def _eight_bits(img, black, white)->Image.Image:
     "A grey picture in values of 8 bits"
-    share = (np.asarray(img, np.float32) - black)/(white - black)
+    values = np.asarray(img)
+    share = (values.astype(np.float32) - black)/(white - black)
+    if 'transparency' in img.info: share[values == img.info['transparency']] = 1 # see `BEHIND`
     return Image.fromarray(np.rint(255*share.clip(0, 1)).astype(np.uint8))
 
 # %% ../../nbs/01k_pictures.ipynb #decode

@@ -84,11 +84,12 @@ class Ledger:
 
     def read(self, path)->dict:
         "One result in today's schema, its history as `Lab.run` gave it"
-        result = _as_result(read_json(path), path.name)
-        schema = result.get('schema', 1)
-        if not isinstance(schema, int) or schema not in _TERM: raise ValueError(
+        result = read_json(path)
+        schema = result.get('schema', 1) if isinstance(result, dict) else 1
+        if schema not in [*_TERM]: raise ValueError(
             f"{path.name} is of schema {schema}, and this version reads up to {SCHEMA}: "
             "update icd_nb")
+        _as_result(result, path.name)
         if not path.stem.endswith(short_hash(result['settings'])): raise ValueError(
             f"{path.name}: its settings are not those of its name; "
             "restore the file, or delete it to have it made again")

@@ -46,7 +46,7 @@ class Run:
             try: object.__setattr__(self, name, read(value))
             except ValueError as e: raise ValueError(f"Run({name}={value!r}): {e}") from None
         object.__setattr__(self, 'hyper', self._own_hyper())
-        try: self.objective # its terms look at the hyper-parameters
+        try: self.hyper and self.objective # its terms look at them
         except ValueError as e: raise ValueError(f"Run(hyper={self.hyper!r}): {e}") from None
         if self.clip == (self.published.clip or 0.): object.__setattr__(self, 'clip', None)
 
