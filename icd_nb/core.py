@@ -90,8 +90,7 @@ def _home_folder(variable, usual):
     "The folder that an environment variable names, else the usual one"
     try: return Path(os.environ.get(variable) or usual).expanduser()
     except RuntimeError:
-        raise FileNotFoundError(f"there is no home folder here: set {variable} to a folder "
-                                "(its whole path)") from None
+        raise FileNotFoundError(f"there is no home folder here: set {variable}") from None
 
 def data_home()->Path:
     "Where data sets are kept: `$ICD_NB_DATA`, else `~/.cache/icd_nb`"
@@ -142,8 +141,8 @@ def write_json(path, obj)->Path:
 def read_json(path):
     "The object that `write_json` wrote to `path`"
     def refuse(word): raise ValueError(f"it holds {word}")
-    if not isinstance(path, (str, Path)): raise ValueError(f"{path!r} is no path of a file")
-    if not os.path.isfile(path): raise FileNotFoundError(f"there is no file {path}")
+    if not isinstance(path, (str, Path)) or not os.path.isfile(path):
+        raise FileNotFoundError(f"there is no file {path}")
     try: return json.loads(Path(path).read_text(encoding='utf-8'), parse_constant=refuse)
     except ValueError as e:
         why = f'line {e.lineno}: {e.msg}' if isinstance(e, json.JSONDecodeError) else str(e)

@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from .core import parse_scales
-from .params import checked, kind_of, network
+from .params import checked, network, taking
 from .pooling import cell_slices, multiscale_pool, n_cells, pool_matrix
 from .scores import MASKED, Scores, in_single
 
@@ -239,13 +239,8 @@ def local_logits(model:nn.Module, # a CNN that averages its last feature map, as
                  chained:bool=True # as in `multiscale_pool`
                 )->Tensor: # `[B,K,P]`
     "The logits of every cell of every scale; `ValueError` where a model's head cannot score cells"
-    checked(model, network, 'local_logits: model')
-    if not (isinstance(x, Tensor) and x.ndim == 4 and x.is_floating_point() and len(x)):
-        raise ValueError(f"local_logits: images are a float tensor [B,3,H,W], not {kind_of(x)}")
-    try: return Scorer(model, parse_scales(scales), chained)(x).local
-    except RuntimeError as e:
-        raise ValueError(f"{type(model).__name__} does not take these images, {kind_of(x)}: "
-                         f"{str(e).splitlines()[0]}") from e
+    scorer = Scorer(model, parse_scales(scales), chained)
+    with taking(type(model).__name__, x): return scorer(x).local
 
 # %% ../nbs/04_decoupling.ipynb #complementary
 def complementary(cell:Tensor, # verdicts of cells `[B,P]`

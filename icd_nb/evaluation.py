@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from .core import get_device
 from .data import test_batches
-from .data.batches import image_set
+from .data.batches import check_data
 from .decoupling import eval_mode, main_logits
-from .params import checked, kind_of, network, whole_number
+from .params import checked, network, taking, whole_number
 from .speed import to_model_dtype
 
 # %% ../nbs/08k_evaluation.ipynb #hits
@@ -31,9 +31,7 @@ def check_network(model:nn.Module, x, # a few images, on its device
                   who:str): # its name, for the error
     "A `ValueError` unless the network takes these images and scores all classes"
     with eval_mode(model):
-        try: out = model(to_model_dtype(x, model))
-        except RuntimeError as e: raise ValueError(
-            f"{who} does not take these images, {kind_of(x)}: {str(e).splitlines()[0]}") from None
+        with taking(who, x): out = model(to_model_dtype(x, model))
     have = main_logits(out).shape[1]
     if have < classes: raise ValueError(
         f"{who} has scores for {have} classes, and the data has {classes}: make it with "
@@ -56,7 +54,7 @@ def evaluate(model:nn.Module, data, # an `ImageData`
             )->dict: # `top1`, `top5` in percent, `loss`
     "Accuracy and cross entropy over the test images, in single precision"
     checked(model, network, 'evaluate: model')
-    checked(data, image_set, 'evaluate: data')
+    check_data(data, 'evaluate: data')
     if bs is not None: bs = checked(bs, whole_number(), 'evaluate: batch size')
     device = get_device(device)
     total, n = torch.zeros(4, device=device, dtype=torch.float64), len(data.test_y)

@@ -17,7 +17,7 @@ from torch.nn.utils import clip_grad_norm_
 from .checkpoint import Keeper, claim
 from .core import get_device, progress
 from .data import steps_per_epoch, test_batches, train_batches
-from .data.batches import image_set
+from .data.batches import check_data
 from .decoupling import Scorer
 from .evaluation import check_network, evaluate, hits
 from .graph import Graphs, side_by_side, undone
@@ -189,7 +189,7 @@ def _check_asked(students, data, seed, speed, deadline)->int: # the seed
     right = isinstance(students, (list, tuple)) and all(isinstance(o, Student) for o in students)
     if not right: raise ValueError("fit takes a Student, and fit_many a list of them, "
                                    f"not {shown(students)}; make one by Student(network, …)")
-    checked(data, image_set, 'fit: data')
+    check_data(data, 'fit: data')
     checked(speed, is_a(Speed, "a Speed, such as Speed(precision='fp32')"), 'fit: speed')
     checked(deadline, _moment, 'fit: deadline')
     return checked(seed, whole_number(0, 2**63-1), 'fit: seed')

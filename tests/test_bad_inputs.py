@@ -259,7 +259,7 @@ def file_rows(tmp): # networks, weights, hints, ledgers and what is in their fil
     yield 'Ledger', Ledger, [5, b'x', [], 'a\0b'], 'ledger'
     for f in sorted((tmp/'ledger').iterdir()): yield 'Ledger.read', Ledger(tmp/'ledger').read, [f], f.name
     yield 'Ledger.add', Ledger(tmp/'new').add, [None, 5, {}, [], dict(settings=5), dict(settings={})], 'result'
-    yield 'read_json', core.read_json, [None, 5], 'no path'
+    yield 'read_json', core.read_json, [None, 5], 'there is no file'
     yield 'read_json', core.read_json, [tmp/'nowhere.json', tmp/'empty'], 'there is no file'
     yield 'read_json', core.read_json, [tmp/'text.npz'], 'is not JSON'
     yield 'get_device', core.get_device, ['gpu', 'cuda:x', 5, '', b'cpu', [], 'meta', NAN], 'device'

@@ -89,7 +89,10 @@ class ImageData:
         return short_hash(dict(asdict(self.augment), drop_last=bool(self.drop_last), images=images))
 
 # %% ../../nbs/01b_batches.ipynb #image-set
-image_set = is_a(ImageData, "an ImageData, such as load_data('minibirds')") # a reader
+def check_data(data, what:str # such as `evaluate: data`
+              )->ImageData:
+    "`data` if it is an image set"
+    return checked(data, is_a(ImageData, "an ImageData, such as load_data('minibirds')"), what)
 
 # %% ../../nbs/01b_batches.ipynb #repr
 @patch

@@ -16,7 +16,7 @@ from ..data.augment import centre_view
 from ..data.batches import ImageData, batches
 from ..decoupling import eval_mode
 from ..features.layers import hooked
-from ..params import checked, kind_of, whole_number
+from ..params import checked, taking, whole_number
 
 # %% ../../nbs/07f_blocks.ipynb #is-conv
 _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -61,9 +61,7 @@ def output_shapes(model:nn.Module, x, # images `[B,3,H,W]`
         out = _first_tensor(out)
         if torch.is_tensor(out): shapes[n] = tuple(out.shape[1:])
     with eval_mode(model), hooked(model, layers or every, note):
-        try: model(_fitting(x, model))
-        except RuntimeError as e: raise ValueError(f"{type(model).__name__} does not take these "
-            f"images, {kind_of(x)}: {str(e).splitlines()[0]}") from None
+        with taking(type(model).__name__, x): model(_fitting(x, model))
     unused = [n for n in layers or () if n not in shapes]
     if unused: raise ValueError(f"the forward pass does not go through {unused}")
     return shapes

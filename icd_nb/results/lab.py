@@ -19,10 +19,9 @@ from icd_nb.core import (
     write_json)
 from ..models import MODELS, create_model, load_weights
 from .run import Run, teacher_run
-from ..data.batches import image_set
+from ..data.batches import check_data
 from ..evaluation import evaluate
 from ..speed import Speed
-from ..params import checked
 from ..student import Student
 from ..trainer import fit_many, time_epoch
 from ..weights import model_fingerprint, shapes_of
@@ -42,8 +41,7 @@ class Lab:
                  teachers=None, # folder of trained teachers; None: `runs_home()/'teachers'`
                  teacher_name:str=None # what runs call the teacher, if it is not of the zoo
                 ):
-        self.data = checked(data, image_set, 'Lab: data')
-        self.device = get_device(device)
+        self.data, self.device = check_data(data, 'Lab: data'), get_device(device)
         self.folder = Path(folder or runs_home()).expanduser()
         self.teachers = Path(teachers or runs_home()/'teachers').expanduser()
         self.teacher, self.teacher_name = teacher, teacher_name
