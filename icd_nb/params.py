@@ -79,11 +79,12 @@ network = is_a(nn.Module, "a network (nn.Module), such as create_model('resnet8'
 
 # %% ../nbs/00a_params.ipynb #taking
 @contextmanager
-def taking(who:str, # the network's name
+def taking(who, # the network, or its name
            x): # images `[B,3,H,W]`
     "Inside it a network that cannot take the images stops with its name and theirs"
     if not (isinstance(x, torch.Tensor) and x.ndim == 4 and x.is_floating_point() and len(x)):
         raise ValueError(f"images are a float tensor [B,3,H,W], not {kind_of(x)}")
+    who = who if isinstance(who, str) else type(who).__name__
     try: yield
     except torch.OutOfMemoryError: raise
     except RuntimeError as e: raise ValueError(

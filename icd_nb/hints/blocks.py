@@ -61,7 +61,7 @@ def output_shapes(model:nn.Module, x, # images `[B,3,H,W]`
         out = _first_tensor(out)
         if torch.is_tensor(out): shapes[n] = tuple(out.shape[1:])
     with eval_mode(model), hooked(model, layers or every, note):
-        with taking(type(model).__name__, x): model(_fitting(x, model))
+        with taking(model, x): model(_fitting(x, model))
     unused = [n for n in layers or () if n not in shapes]
     if unused: raise ValueError(f"the forward pass does not go through {unused}")
     return shapes
