@@ -256,6 +256,8 @@ def file_rows(tmp): # networks, weights, hints, ledgers and what is in their fil
     for f in sorted((tmp/'hints').iterdir()): yield 'HintPoints.load', HintPoints.load, [f], f.name
     yield 'HintPoints.load', HintPoints.load, [None, 5, ''], 'HintPoints.load: path = '
     yield 'HintPoints.load', HintPoints.load, [tmp/'nowhere.json', tmp/'empty'], 'there is no file'
+    for f in sorted((tmp/'notes').glob('*.json')): yield 'cache_teacher: note', lambda v: cache_teacher(Net(), DATA, path=v, device='cpu'), [f.with_suffix('')], "is no note of a teacher's table"
+    yield 'cache_teacher: no table', lambda v: cache_teacher(Net(), DATA, path=v, device='cpu'), [tmp/'list.pth', tmp/'own.npz'], 'is there already'
     yield 'Ledger', Ledger, [5, b'x', [], 'a\0b'], 'ledger'
     for f in sorted((tmp/'ledger').iterdir()): yield 'Ledger.read', Ledger(tmp/'ledger').read, [f], f.name
     yield 'Ledger.add', Ledger(tmp/'new').add, [None, 5, {}, [], dict(settings=5), dict(settings={})], 'result'
@@ -285,7 +287,7 @@ def parameter_rows(): # of notebooks
 
 def make_files(tmp):
     "Files that hold something else than they should"
-    for name in ('empty', 'half/CUB_200_2011', 'hints', 'ledger'): (tmp/name).mkdir(parents=True)
+    for name in ('empty', 'half/CUB_200_2011', 'hints', 'ledger', 'notes'): (tmp/name).mkdir(parents=True)
     for part in ('train', 'test'):
         for c in 'ab':
             (tmp/'photos'/part/c).mkdir(parents=True)
@@ -304,6 +306,8 @@ def make_files(tmp):
     wrong = dict(text='no json', number='5', a_list='[1]', empty='{}', null='null', newer='{"schema": 99}', schema='{"schema": "x"}', unhashable='{"schema": []}', no_settings='{"schema": 2}', settings='{"schema": 2, "settings": 5}',
                  other_name='{"schema": 2, "settings": {"dataset": "x"}}')
     for name, text in wrong.items(): (tmp/'ledger'/f'{name}.json').write_text(text)
+    wrong = dict(text='no json', number='5', a_list='[1]', empty='{}', null='null', table='{"table": 5, "views": []}', views='{"table": {}, "views": 5}', no_views='{"table": {}}')
+    for name, text in wrong.items(): (tmp/'notes'/f'{name}.json').write_text(text)
     return tmp
 
 TABLES = dict(scores=lambda tmp: scores_rows(), hyper=lambda tmp: hyper_rows(), idea=lambda tmp: idea_rows(), training=lambda tmp: training_rows(),
