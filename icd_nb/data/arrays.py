@@ -82,8 +82,9 @@ def as_labels(y:np.ndarray, where)->Tensor: # int64 `[N]`
 # %% ../../nbs/01l_arrays.ipynb #count-classes
 def count_classes(y:Tensor, where)->int:
     "How many classes labels have that go from 0 on without a gap; the rest is refused"
-    low, high, n = y.min().item(), y.max().item(), len(y)
     def bad(why): return ValueError(f"{where}: {why}")
+    if not len(y): raise bad("there are no labels")
+    low, high, n = y.min().item(), y.max().item(), len(y)
     if low < 0: raise bad(f"the label {low} is no class; take images without a class away")
     if low > 0: raise bad(f"labels go from {low} to {high}, and are to begin at 0: "
                           f"y - {low}, or {_RENUMBER}")

@@ -50,6 +50,8 @@ def _class_folders(folder:Path, left)->dict: # class -> folder
     found = {}
     for d in folder.iterdir():
         name = _plain(d.name)
+        if name.encode(errors='ignore').decode() != name:
+            raise ValueError(f"{folder}: the name {ascii(name)} is not UTF-8; rename it")
         if d.is_dir() and name[0] != '.':
             if name in found: raise ValueError(
                 f"{folder}: two folders have the name {name!r}, written with other Unicode letters "
