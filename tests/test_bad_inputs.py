@@ -356,3 +356,10 @@ def test_a_file_that_never_ends_and_one_that_lies(tmp):
     with pytest.raises(ValueError, match='no such folder or .npz file'): load_data(tmp/'pipe.npz')
     with pytest.raises(FileNotFoundError, match='no such file'): load_npz(tmp/'pipe.npz')
     with pytest.raises(FileNotFoundError, match='no file'): load_weights(create_model('resnet8', 5), tmp/'pipe.npz')
+
+def test_a_name_that_is_not_utf_8(tmp, tmp_path):
+    "It could not be written into a result"
+    for part in ('train', 'test'): (tmp_path/part/'a').mkdir(parents=True)
+    try: os.mkdir(os.fsencode(tmp_path/'train') + b'/Zaunk\xf6nig')
+    except OSError: pytest.skip('this file system has no such names')
+    with pytest.raises(ValueError, match='is not UTF-8; rename it'): load_folder(tmp_path)
