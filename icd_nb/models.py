@@ -9,7 +9,7 @@ __all__ = ['FAMILIES', 'MODELS', 'check_whole', 'create_model', 'cost', 'model_t
 import warnings
 import numpy as np
 import torch, torch.nn as nn
-from .core import check_choice
+from .core import check_choice, kept_modes
 from .params import checked, network, whole_number
 from .weights import find_weights, not_finite_weights, read_checkpoint, shapes_of
 from .zoo import resnet, wrn, vgg, resnet_imagenet, mobilenetv2, shufflenet
@@ -57,11 +57,12 @@ def cost(model:nn.Module, # with an `nn.AdaptiveAvgPool2d` before its head
         else: flops.append(2 * m.weight.numel() * out[0,0].numel())
     counted = nn.Conv2d, nn.Linear, nn.AdaptiveAvgPool2d
     hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, counted)]
-    p, training = next(model.parameters()), model.training
-    try: model.eval()(torch.zeros(1, 3, image_size, image_size, device=p.device, dtype=p.dtype))
+    p = next(model.parameters())
+    try:
+        with kept_modes(model):
+            model.eval()(torch.zeros(1, 3, image_size, image_size, device=p.device, dtype=p.dtype))
     finally:
         for h in hooks: h.remove()
-        model.train(training)
     return dict(params=sum(p.numel() for p in model.parameters()), flops=sum(flops), map=maps[-1])
 
 # %% ../nbs/02_models.ipynb #model-table

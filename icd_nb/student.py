@@ -6,15 +6,17 @@
 __all__ = ['Student']
 
 # %% ../nbs/08l_student.ipynb #student-imports
-import copy
+import copy, warnings
+from contextlib import nullcontext
 from pathlib import Path
 import torch
 from fastcore.basics import patch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
-from .core import parse_scales, seed_of
+from .core import check_choice, parse_scales, seed_of
 from .decoupling import eval_mode, Scorer
 from .evaluation import check_network, hits
+from .foreign import LoneImage, idle_parts, start_momentum
 from .losses import CE
 from .params import checked, is_a, path_of, text, whole_number
 from .recipe import Recipe
@@ -43,7 +45,8 @@ class Student:
                  seed:int=0, # of what is drawn inside: adapters, dropout
                  name:str='student',
                  folder=None, # where it is kept; without one nothing is stored
-                 chained:bool=True # as in `multiscale_pool`
+                 chained:bool=True, # as in `multiscale_pool`
+                 keep:str='weights' # in its folder, when it is done; `all`: its last checkpoint too
                 ):
         if not isinstance(model, nn.Module):
             raise ValueError("a student's model is a network, such as "
@@ -56,9 +59,9 @@ class Student:
         self.model, self.recipe, self.seed, self.name = model, recipe, seed, name
         self.objective = _as_objective(objective)
         self.scales = self._choose(scales) if self.objective.needs_local else ()
-        self.cells = (self.scales, chained or not self.scales) # what it asks of a teacher
+        self.pooling = (self.scales, chained or not self.scales) # what it asks of a teacher
         self.folder = Path(folder).expanduser() if folder else None
-        self.frozen = [m for m in model.modules() if not m.training] if model.training else []
+        self.keep = check_choice(keep, ('weights', 'all'), 'keep')
         # How far it has come
         self.epoch = 0 # the last epoch that is finished
         self.history = [] # one dict per finished epoch
@@ -71,7 +74,9 @@ class Student:
         self.device = self.speed = None # where and how it computes
         self.scorer = None # from images to scores of the whole image and of cells
         self.opt = self.params = None # the optimizer, and the parameters that it trains
+        self.frozen = [] # layers that stay in eval mode
         self.infinite = set() # names of constants that are infinite, such as an attention's mask
+        self.looked = False # for parts of the network that get no gradient?
         self.piece = None # compiled: from scores to gradients in one function
         self.now = 0 # the epoch that warm-ups see: a number, or a tensor where a step is compiled
         self.compile_seconds = 0.
@@ -121,10 +126,12 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
             device, speed):
     "Move to the device, build what the terms need, and make the optimizer"
     self.device, self.speed, self.piece, self.now = device, speed, None, 0
+    layers = [*self.model.modules()] if self.model.training else []
+    self.frozen = [m for m in layers if not m.training]
     speed.place(self.model, device)
     check_network(self.model, batch.x[:2], int(labels.max())+1, self.name)
     if speed.precision == 'bf16' and device.type == 'cpu': keep_depthwise(self.model)
-    self.scorer = Scorer(self.model, *self.cells)
+    self.scorer = Scorer(self.model, *self.pooling)
     _seed_torch(self.seed, 'adapters')
     if teacher is not None: self.build(batch, labels, teacher)
     self.objective.to(device)
@@ -146,7 +153,7 @@ def build(self:Student, batch, labels, teacher):
     teacher.watch(self.objective.teacher_layers)
     t = self._own_scores(teacher(batch))
     check_map(self.name, self.scorer, self.scales)
-    check_map('the teacher', getattr(teacher, 'scorers', {}).get(self.cells), self.scales)
+    check_map('the teacher', getattr(teacher, 'scorers', {}).get(self.pooling), self.scales)
     self.objective.build(s, t)
 
 @patch
@@ -157,8 +164,8 @@ def score(self:Student, x):
 
 @patch
 def _own_scores(self:Student, said): # of what the teacher says, the cells that were asked for
-    if self.cells in said: return said[self.cells]
-    pooled = '' if self.cells[1] else ', pooled directly'
+    if self.pooling in said: return said[self.pooling]
+    pooled = '' if self.pooling[1] else ', pooled directly'
     raise ValueError(f"{self.name} asks for the scales {self.scales}{pooled}, and the cached "
                      f"teacher knows {[k for k, _ in said]}: cache it with these scales")
 
@@ -170,15 +177,26 @@ def step(self:Student, batch,
         )->torch.Tensor: # the terms, their total, and the part of the images that were right
     "One training step"
     _seed_torch(self.seed, self.epoch, i)
-    s = self.score(batch.x)
-    s.index = batch.index
     self.opt.zero_grad()
-    total, parts = self.backward(s, t, batch.y)
+    with LoneImage() if len(batch.y) == 1 < self.recipe.bs else nullcontext():
+        s = self.score(batch.x)
+        s.index = batch.index
+        total, parts = self.backward(s, t, batch.y)
+    if not self.looked: self.look()
     if self.recipe.clip is not None: clip_grad_norm_(self.params, self.recipe.clip)
+    start_momentum(self.opt)
     self.opt.step()
     self.names = [*parts, 'total']
     right = hits(s.logits.detach(), batch.y)/len(batch.y)
     return torch.stack([v.detach().float() for v in (*parts.values(), total, right)])
+
+@patch
+def look(self:Student):
+    "Say which parts of the network got no gradient"
+    self.looked, idle = True, idle_parts(self.model)
+    if idle: warnings.warn(f"{self.name}: {', '.join(idle)} of {type(self.model).__name__} got no "
+                           "gradient in the first step, so that nothing trains them; switch off "
+                           "auxiliary heads, which cost time and teach nothing")
 
 @patch
 def backward(self:Student, s, t, y)->tuple: # total, terms

@@ -17,11 +17,12 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from tqdm.std import tqdm
 from .checkpoint import Keeper, claim
-from .core import get_device, progress
+from .core import get_device, kept_modes, progress
 from .data import steps_per_epoch, test_batches, train_batches
 from .data.batches import check_data
 from .decoupling import Scorer
 from .evaluation import check_network, evaluate, hits
+from .files import alone
 from .graph import Graphs, side_by_side, undone
 from .history import plot_history, standing
 from .params import checked, is_a, shown, whole_number
@@ -74,9 +75,9 @@ def step_all(students, batch, teacher, i,
             )->list: # one row of terms per student
     "One step of all students on the same batch, scored once by the teacher"
     t = teacher(batch) if teacher else {}
-    if not streams: return [st.step(batch, t.get(st.cells), i) for st in students]
+    if not streams: return [st.step(batch, t.get(st.pooling), i) for st in students]
     # What one stream keeps of the scores, another must not read: each gets a record of its own.
-    own = [replace(t[st.cells]) if st.cells in t else None for st in students]
+    own = [replace(t[st.pooling]) if st.pooling in t else None for st in students]
     return side_by_side([partial(st.step, batch, s, i) for st, s in zip(students, own)])
 
 # %% ../nbs/09_trainer.ipynb #prepare-all
@@ -86,7 +87,7 @@ def prepare_all(students, data, teacher, batch, device, speed,
     "Everything on the device and compiled"
     check_teacher(teacher)
     if isinstance(teacher, nn.Module):
-        teacher = Teacher(teacher, [st.cells for st in students], device, speed)
+        teacher = Teacher(teacher, [st.pooling for st in students], device, speed)
         check_network(teacher.whole, batch.x[:2], data.num_classes, 'the teacher')
     elif teacher is not None: teacher.check(data)
     for st, about in zip(students, abouts or [None]*len(students)):
@@ -168,7 +169,9 @@ def fit_many(students, # they train side by side, on the same batches
     speed, data = speed.on(device), data.settle(device)
     abouts = [st.about(data, teacher, seed, speed.precision) if st.folder else None
               for st in students]
-    with torch.random.fork_rng(), speed.compiling():
+    models, folders = [st.model for st in students], [st.folder for st in students if st.folder]
+    with (alone(*(o/'training' for o in folders)), torch.random.fork_rng(), speed.compiling(),
+          kept_modes(*models)):
         first = next(train_batches(data, bs, seed, 0, device=device))
         teacher, step = prepare_all(students, data, teacher, first, device, speed, abouts)
         steps = last_epoch(students)*steps_per_epoch(data, bs)

@@ -6,7 +6,7 @@
 __all__ = ['CUB_URL', 'CUB_MD5', 'CUB_BYTES', 'CUB_IMAGES', 'CUB_SIZES', 'find_cub', 'load_cub200']
 
 # %% ../../nbs/01e_cub200.ipynb #imports
-import tarfile, zlib
+import gzip, tarfile, zlib
 from pathlib import Path
 import torch
 from ..core import data_home
@@ -14,6 +14,7 @@ from .augment import recipe
 from .batches import ImageData
 from .pictures import decoded
 from .storage import download, unpack
+from ..files import alone
 from ..params import path_of
 
 # %% ../../nbs/01e_cub200.ipynb #find-cub
@@ -30,9 +31,11 @@ def find_cub(data_dir)->Path:
     if folder.exists():
         raise ValueError(f"{folder} has no images.txt, so it is not the whole of CUB-200-2011; "
                          "delete it to have it unpacked again")
-    if not archive.exists(): download(CUB_URL, archive, CUB_MD5)
-    try: unpack(archive, folder, CUB_BYTES)
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as e:
+    try:
+        with alone(folder): # another process may be faster
+            if not (folder.exists() or archive.exists()): download(CUB_URL, archive, CUB_MD5)
+            if not folder.exists(): unpack(archive, folder, CUB_BYTES)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as e:
         raise ValueError(f"{archive} cannot be unpacked ({e}). The right file has md5 {CUB_MD5} "
                          f"and comes from {CUB_URL}; "
                          "delete this one to have it downloaded again") from None

@@ -7,6 +7,7 @@ __all__ = ['new_model', 'Lab', 'is_part', 'dataset_names', 'versions', 'near_cha
 
 # %% ../../nbs/11c_lab.ipynb #lab-imports
 import hashlib, platform, re, time
+from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -17,10 +18,10 @@ from .. import __version__
 from icd_nb.core import (
     NUMBERS_VERSION, get_device, project_file, read_json, runs_home, seed_of, short_hash,
     write_json)
-from ..data import steps_per_epoch
+from ..files import Timeout, alone, sealed, unsealed
 from ..models import MODELS, create_model, load_weights
 from .run import Run, teacher_run
-from ..data.batches import check_data
+from ..data.batches import check_data, steps_per_epoch
 from ..evaluation import evaluate
 from ..speed import Speed
 from ..student import Student
@@ -40,9 +41,10 @@ class Lab:
                  device='auto', speed:Speed=Speed(),
                  teacher:nn.Module=None, # what the students learn from; or see `use_teacher`
                  teachers=None, # folder of trained teachers; None: `runs_home()/'teachers'`
-                 teacher_name:str=None # what runs call the teacher, if it is not of the zoo
+                 teacher_name:str=None, # what runs call the teacher, if it is not of the zoo
+                 keep:str='weights' # of a finished run; `all`: its last checkpoint too
                 ):
-        self.data, self.device = check_data(data, 'Lab: data'), get_device(device)
+        self.data, self.device, self.keep = check_data(data, 'Lab: data'), get_device(device), keep
         self.folder = Path(folder or runs_home()).expanduser()
         self.teachers = Path(teachers or runs_home()/'teachers').expanduser()
         self.teacher, self.teacher_name = teacher, teacher_name
@@ -121,14 +123,21 @@ def student(self:Lab, run:Run, stored=True # are its files written into its fold
     name = f'{run.student}, {run.method}, seed {run.seed}'
     folder = self.run_folder(run) if stored else None
     return Student(model, run.objective, run.scales, run.recipe, run.seed, name, folder,
-                   run.chained)
+                   run.chained, self.keep)
+
+@patch
+def result(self:Lab, run:Run)->dict: # None where there is none
+    "The result in a run's folder"
+    file = self.run_folder(run)/'result.json'
+    return unsealed(read_json(file), file) if file.exists() else None
 
 @patch
 def todo(self:Lab, runs)->list: # lists of runs
     "The runs that have no result yet, in groups that train side by side"
     groups = {}
     for run in dict.fromkeys(runs):
-        if (self.run_folder(run)/'result.json').exists(): continue
+        result, weights = self.result(run), self.run_folder(run)/'student.safetensors'
+        if result and ('error' in result or weights.exists()): continue
         groups.setdefault((run.seed, run.bs), []).append(run)
     return list(groups.values())
 
@@ -137,8 +146,7 @@ def run(self:Lab, runs, deadline=None # stop cleanly before this `time.monotonic
        )->list: # one dict for each run that has a result, in the order of `runs`
     "Train what has no result, and return the results"
     if todo := self.todo(runs): self._train(todo, deadline)
-    files = [self.run_folder(run)/'result.json' for run in runs]
-    return [read_json(file) for file in files if file.exists()]
+    return [result for result in map(self.result, runs) if result]
 
 @patch
 def _train(self:Lab, todo, deadline=None):
@@ -148,7 +156,8 @@ def _train(self:Lab, todo, deadline=None):
     with training_bar(steps) as bar:
         for group in todo:
             if deadline is not None and time.monotonic() >= deadline: return
-            self._train_group(group, deadline, bar)
+            with suppress(Timeout), alone(*map(self.run_folder, group), deadline=deadline):
+                for left in self.todo(group): self._train_group(left, deadline, bar)
         n = sum(map(len, todo))
         bar.leave = not self.todo(sum(todo, [])) # all have a result: this line stays
         bar.bar_format = f"{n} run{'s'*(n > 1)} trained in {for_humans(time.monotonic()-began)}"
@@ -167,7 +176,7 @@ def _write(self:Lab, run, student): # the schema of a result: notebook 12
     result = dict(schema=2, method=run.method, seed=run.seed, **student.result(),
                   settings=self.settings(run), **teacher, versions=versions(self.device),
                   speed=asdict(self.speed), history=student.history)
-    write_json(self.run_folder(run)/'result.json', result)
+    write_json(self.run_folder(run)/'result.json', sealed(result))
 
 def versions(device)->dict:
     "What a number was computed with"

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['NETWORK_NAMES', 'paper_name', 'pair_name', 'published_run', 'same_pair', 'recipe_title', 'is_full_recipe',
-           'published_figures', 'in_paper', 'figures_of', 'epoch_of', 'published_figure', 'published_alone', 'source']
+           'published_figures', 'in_paper', 'figures_with', 'figures_of', 'epoch_of', 'published_figure',
+           'published_alone', 'source']
 
 # %% ../../nbs/11b_published.ipynb #published-imports
 from functools import lru_cache
@@ -73,7 +74,10 @@ def in_paper(run:Run)->dict:
     "Pair and method of a run as `published.json` calls them"
     return {k: paper_name(getattr(run, k)) for k in ('dataset', 'teacher', 'student', 'method')}
 
-def _matches(figure, where): return all(figure.get(k) == v for k, v in where.items())
+def figures_with(where:dict, number='top1')->list:
+    "The published figures that have this number and agree in all that `where` says"
+    return [figure for figure in published_figures()
+            if number in figure and all(figure.get(k) == v for k, v in where.items())]
 
 def _rank(figure):
     main = 'Table 1', 'Table 2', 'Table 5', 'eval comment, authors'
@@ -85,16 +89,15 @@ def figures_of(run:Run)->list:
         scales = figure.get('scales') in (None, list(run.scales))
         gamma = figure.get('gamma') == run.gamma
         beta = figure.get('beta', 2.) == dict(run.hyper).get('beta', 2.)
-        return 'top1' in figure and scales and beta and (gamma or not run.method.startswith('icd'))
-    where = in_paper(run)
-    return sorted((o for o in published_figures() if _matches(o, where) and fits(o)), key=_rank)
+        return scales and beta and (gamma or not run.method.startswith('icd'))
+    return sorted(filter(fits, figures_with(in_paper(run))), key=_rank)
 
 # %% ../../nbs/11b_published.ipynb #published-figure
 def epoch_of(figure:dict)->str:
     "`last` or `best`: the epoch that a published figure is of"
     if 'last epoch' in figure['paper'] or 'CRD source' in (figure.get('note') or ''): return 'last'
     where = {k: figure.get(k) for k in ('dataset', 'teacher', 'student', 'method', 'top1')}
-    copied = any('last epoch' in o['paper'] and _matches(o, where) for o in published_figures())
+    copied = any('last epoch' in known['paper'] for known in figures_with(where))
     return 'last' if copied else 'best'
 
 @lru_cache(maxsize=None)
@@ -108,9 +111,9 @@ def published_figure(run:Run)->dict: # None where there is none
 def published_alone(dataset, name, who='student')->dict: # None where there is none
     "The published accuracy of a network trained alone; `who`: as a table's student or its teacher"
     where = {'dataset': paper_name(dataset), who: paper_name(name)}
-    known = [o for o in published_figures() if _matches(o, where) and f'{who}_top1' in o]
+    known = figures_with(where, f'{who}_top1')
     if not known: return None
-    epoch = 'last' if any('last epoch' in o['paper'] for o in known) else 'best'
+    epoch = 'last' if any('last epoch' in figure['paper'] for figure in known) else 'best'
     return dict(known[0], top1=known[0][f'{who}_top1'], epoch=epoch, note=None)
 
 def source(figure:dict)->str:
