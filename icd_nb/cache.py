@@ -15,8 +15,8 @@ from fastcore.basics import patch
 from torch import nn
 from .core import (NUMBERS_VERSION, atomic_write, check_choice, fingerprint, free_bytes,
                          get_device, parse_scales, progress, read_json, write_json)
-from .data.batches import check_data
 from .data.augment import all_views, crop, view_number
+from .data.loaders import check_data
 from .decoupling import Scorer, eval_mode
 from .files import alone
 from .scores import MASKED, Scores
@@ -220,7 +220,7 @@ def cache_teacher(model:nn.Module, data, # an `ImageData`
                   speed:Speed=Speed(), bs:int=500)->CachedTeacher:
     "Compute a frozen teacher's scores of every view of every training image, once"
     checked(model, network, 'cache_teacher: model')
-    check_data(data, 'cache_teacher: data')
+    check_data(data)
     checked(speed, is_a(Speed, 'a Speed'), 'cache_teacher: speed')
     bs = checked(bs, whole_number(), 'cache_teacher: batch size')
     check_choice(dtype, (torch.float32, torch.float16, torch.bfloat16), 'dtype of a table')

@@ -40,5 +40,5 @@ def start_momentum(opt:torch.optim.SGD):
     if not opt.state: return # this is the first step of all
     for group in opt.param_groups:
         late = [p for p in group['params'] if p.grad is not None and not opt.state[p]]
-        if group['momentum']:
+        if group.get('momentum'): # AdamW begins the averages of each parameter by itself
             for p in late: opt.state[p]['momentum_buffer'] = torch.zeros_like(p)

@@ -76,7 +76,7 @@ def about(self:Student, data, teacher, seed, precision)->dict:
     "What this training belongs to"
     if not self.objective.needs_teacher: teacher = None
     network = teacher if teacher is None or isinstance(teacher, nn.Module) else teacher.model
-    return dict(objective=self.objective.settings(), recipe=asdict(self.recipe),
+    return dict(objective=self.objective.settings(), recipe=self.recipe.settings(),
                 seed=self.seed, seed_of_batches=seed,
                 scales=list(self.scales), chained=self.pooling[1],
                 images=dict(name=data.name, fingerprint=data.fingerprint),

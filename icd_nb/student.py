@@ -17,9 +17,9 @@ from .core import check_choice, parse_scales, seed_of
 from .decoupling import eval_mode, Scorer
 from .evaluation import check_network, hits
 from .foreign import LoneImage, idle_parts, start_momentum
-from .losses import CE
+from .kd import CE, smoothed
 from .params import checked, is_a, path_of, text, whole_number
-from .recipe import Recipe
+from .recipe import Recipe, make_optimizer
 from .speed import keep_depthwise, loss_and_gradients, set_scalar, to_model_dtype
 from .teacher import check_map, check_memory, scores
 from .terms import Objective, Term
@@ -31,8 +31,8 @@ def _as_objective(given)->Objective:
     if isinstance(given, Term): return Objective(copy.deepcopy(given))
     if isinstance(given, Objective): return copy.deepcopy(given)
     hint = ''
-    if isinstance(given, str):
-        hint = f": write objective={given!r} as objective('{given}') of icd_nb.losses"
+    if isinstance(given, str): hint = f": write objective('{given}') of icd_nb.losses"
+    elif callable(given): hint = f": call it first, as in {given.__name__}()"
     raise ValueError("a student's objective is a sum of terms such as objective('icd_kd') or "
                      f"CE() + KD(), not {given!r}{hint}")
 
@@ -49,15 +49,16 @@ class Student:
                  keep:str='weights' # in its folder, when it is done; `all`: its last checkpoint too
                 ):
         if not isinstance(model, nn.Module):
+            call = f": call it first, as in {model.__name__}()" if callable(model) else ''
             raise ValueError("a student's model is a network, such as "
-                             f"create_model('resnet8', 20), not {model!r}")
+                             f"create_model('resnet8', 20), not {model!r}{call}")
         checked(recipe, is_a(Recipe, 'a Recipe, such as Recipe(epochs=240)'), 'Student: recipe')
         seed = checked(seed, whole_number(0, 2**63-1), 'Student: seed')
         checked(name, text, 'Student: name')
         folder = path_of(folder, f'{name}: folder') if folder else None
         # What it is
         self.model, self.recipe, self.seed, self.name = model, recipe, seed, name
-        self.objective = _as_objective(objective)
+        self.objective = smoothed(_as_objective(objective), recipe.label_smoothing)
         self.scales = self._choose(scales) if self.objective.needs_local else ()
         self.pooling = (self.scales, chained or not self.scales) # what it asks of a teacher
         self.folder = Path(folder).expanduser() if folder else None
@@ -72,6 +73,7 @@ class Student:
         self.spent = 0. # seconds
         # What `prepare` makes
         self.device = self.speed = None # where and how it computes
+        self.image_size = None # side of its images, in pixels
         self.scorer = None # from images to scores of the whole image and of cells
         self.opt = self.params = None # the optimizer, and the parameters that it trains
         self.frozen = [] # layers that stay in eval mode
@@ -128,6 +130,7 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     self.device, self.speed, self.piece, self.now = device, speed, None, 0
     layers = [*self.model.modules()] if self.model.training else []
     self.frozen = [m for m in layers if not m.training]
+    self.image_size = batch.x.shape[-1]
     speed.place(self.model, device)
     check_network(self.model, batch.x[:2], int(labels.max())+1, self.name)
     if speed.precision == 'bf16' and device.type == 'cpu': keep_depthwise(self.model)
@@ -136,9 +139,8 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     if teacher is not None: self.build(batch, labels, teacher)
     self.objective.to(device)
     self.params = [*self.model.parameters(), *self.objective.parameters()]
-    r = self.recipe
-    self.opt = torch.optim.SGD(self.params, r.lr, r.momentum, weight_decay=r.weight_decay,
-                               fused=speed.fused)
+    self.opt = make_optimizer(self.recipe, self.params, speed.fused,
+                              speed.graph and device.type == 'cuda')
     self.infinite = {k for k, v in self.model.state_dict().items() if v.isinf().any()}
 
 # %% ../nbs/08l_student.ipynb #build

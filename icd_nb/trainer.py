@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['plain_step', 'plain_fit', 'step_all', 'prepare_all', 'last_epoch', 'training_bar', 'fit_many', 'fit', 'Recipe',
-           'default_lr', 'Speed', 'Student', 'evaluate', 'plot_history']
+           'default_lr', 'Speed', 'Student', 'evaluate', 'plot_history', 'export_model']
 
 # %% ../nbs/09_trainer.ipynb #94188642
-import time
+import copy, time
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -19,19 +19,22 @@ from tqdm.std import tqdm
 from .checkpoint import Keeper, claim
 from .core import get_device, kept_modes, progress
 from .data import steps_per_epoch, test_batches, train_batches
-from .data.batches import check_data
+from .data.loaders import check_data
 from .decoupling import Scorer
 from .evaluation import check_network, evaluate, hits
 from .files import alone
+from .export import export_model # a student gets its `export` with it
 from .graph import Graphs, side_by_side, undone
 from .history import plot_history, standing
+from .kd import smoothed
 from .params import checked, is_a, shown, whole_number
-from .recipe import Recipe, default_lr
+from .recipe import Recipe, default_lr, make_optimizer
 from .speed import Speed, to_model_dtype
 from .student import Student
 from .teacher import Teacher, check_teacher
 
-_all_ = ['Recipe', 'default_lr', 'Speed', 'Student', 'evaluate', 'plot_history'] # also found here
+_all_ = ['Recipe', 'default_lr', 'Speed', 'Student', 'evaluate', 'plot_history', # also found here
+         'export_model']
 
 # %% ../nbs/09_trainer.ipynb #plain-loop
 def plain_step(student, teacher, # functions from images to `Scores`
@@ -52,8 +55,8 @@ def plain_fit(student:nn.Module, teacher:nn.Module, data, objective, recipe:Reci
     "Train `student` on `teacher`: the reference for everything else in this room"
     scales = (1,2,4) if objective.needs_local else ()
     score_student, score_teacher = Scorer(student, scales), Scorer(teacher.eval())
-    opt = torch.optim.SGD(student.parameters(), recipe.lr, recipe.momentum,
-                          weight_decay=recipe.weight_decay)
+    opt, objective = make_optimizer(recipe, student.parameters()), copy.deepcopy(objective)
+    smoothed(objective, recipe.label_smoothing)
     curve = []
     for epoch in range(1, recipe.epochs+1):
         student.train()
@@ -138,7 +141,7 @@ def _run_epoch(students, epoch, data, teacher, bs, seed, step, keeper, bar):
     for st in students:
         if not st.error: st.end(epoch, data, teacher)
 
-def _run_epochs(students, data, teacher, bs, seed, step, keeper, bar):
+def _run_epochs(students, data, teacher, bs, seed, step, keeper, bar, on_epoch):
     "The epochs that are left"
     bar.unpause() # what was prepared until now says nothing about the time of a step
     with keeper.watching():
@@ -150,17 +153,20 @@ def _run_epochs(students, data, teacher, bs, seed, step, keeper, bar):
             bar.set_description_str(standing(students), refresh=False)
             _run_epoch(now, epoch, data, teacher, bs, seed, step, keeper, bar)
             if keeper.stop or keeper.due() or any(st.done for st in now): keeper.save(now)
+            for st in now:
+                if on_epoch and st.epoch == epoch: on_epoch(st, st.history[-1])
             if keeper.stop: break
 
 # %% ../nbs/09_trainer.ipynb #fit-many
 def fit_many(students, # they train side by side, on the same batches
-             data, # an `ImageData`
+             data, # an `ImageData` or a `LoaderData`
              teacher=None, # a network that they learn from, or a `CachedTeacher`
              seed:int=0, # of the batches
              device='auto',
              speed:Speed=Speed(), # how a step is computed
              deadline:float=None, # stop cleanly before this `time.monotonic()`
-             bar=None # the line of progress of a larger whole, as from `training_bar`
+             bar=None, # the line of progress of a larger whole, as from `training_bar`
+             on_epoch=None # called after each epoch with a student and what it has logged
             ):
     "Train all `students` to their last epoch; those with a checkpoint go on from it"
     seed = _check_asked(students, data, seed, speed, deadline)
@@ -176,7 +182,7 @@ def fit_many(students, # they train side by side, on the same batches
         teacher, step = prepare_all(students, data, teacher, first, device, speed, abouts)
         steps = last_epoch(students)*steps_per_epoch(data, bs)
         with training_bar(steps) if bar is None else nullcontext(bar) as line:
-            _run_epochs(students, data, teacher, bs, seed, step, Keeper(deadline), line)
+            _run_epochs(students, data, teacher, bs, seed, step, Keeper(deadline), line, on_epoch)
     return students
 
 def _moment(value): # a time, or none
@@ -187,7 +193,7 @@ def _check_asked(students, data, seed, speed, deadline)->int: # the seed
     right = isinstance(students, (list, tuple)) and all(isinstance(o, Student) for o in students)
     if not right: raise ValueError("fit takes a Student, and fit_many a list of them, "
                                    f"not {shown(students)}; make one by Student(network, …)")
-    check_data(data, 'fit: data')
+    check_data(data)
     checked(speed, is_a(Speed, "a Speed, such as Speed(precision='fp32')"), 'fit: speed')
     checked(deadline, _moment, 'fit: deadline')
     return checked(seed, whole_number(0, 2**63-1), 'fit: seed')
@@ -206,7 +212,7 @@ def _batch_size(students)->int: # the one that all have in common
 # %% ../nbs/09_trainer.ipynb #fit
 @delegates(fit_many)
 def fit(student:Student,
-        data, # an `ImageData`
+        data, # an `ImageData` or a `LoaderData`
         teacher=None, # a network that it learns from, or a `CachedTeacher`
         seed:int=0, # of the batches
         **kwargs)->Student:

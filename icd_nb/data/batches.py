@@ -15,7 +15,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 from ..core import fingerprint, generator, get_device, short_hash
-from ..params import checked, is_a, shown, text, whole_number, yes_or_no
+from ..params import checked, shown, text, whole_number, yes_or_no
 from .augment import Augment, centre_view, crop, random_images, view_counts
 
 # %% ../../nbs/01b_batches.ipynb #check-part
@@ -88,12 +88,6 @@ class ImageData:
         images = fingerprint(self.train_x, self.train_y, self.test_x, self.test_y)
         return short_hash(dict(asdict(self.augment), drop_last=bool(self.drop_last), images=images))
 
-# %% ../../nbs/01b_batches.ipynb #image-set
-def check_data(data, what:str # such as `evaluate: data`
-              )->ImageData:
-    "`data` if it is an image set"
-    return checked(data, is_a(ImageData, "an ImageData, such as load_data('minibirds')"), what)
-
 # %% ../../nbs/01b_batches.ipynb #repr
 @patch
 def __repr__(self:ImageData):
@@ -153,6 +147,7 @@ def epoch_plan(data:ImageData, seed, epoch)->tuple: # order `[N]`, view `[N,3]`
 def steps_per_epoch(data:ImageData, bs, drop_last=None # default: as the data set's recipe has it
                    )->int:
     "How many batches of `bs` an epoch has"
+    if hasattr(data, 'steps'): return data.steps(bs) # it makes its batches itself
     n, drop = len(data.train_y), data.drop_last if drop_last is None else drop_last
     bs = checked(bs, whole_number(), 'batch size')
     if drop and n < bs:
@@ -212,6 +207,7 @@ def train_batches(data:ImageData, bs=64, seed=0, epoch=1, device='auto', drop_la
                  ):
     "An epoch of augmented training batches; what they show depends on `seed` and `epoch` alone"
     bs = checked(bs, whole_number(), 'batch size')
+    if hasattr(data, 'own_train'): return data.own_train(bs, seed, epoch, device)
     n = min(steps_per_epoch(data, bs, drop_last)*bs, len(data.train_y))
     order, view = (o[:n] for o in epoch_plan(data, seed, epoch))
     return batches(data.train_x, data.train_y, order, view, bs, data.augment, device,
@@ -220,6 +216,7 @@ def train_batches(data:ImageData, bs=64, seed=0, epoch=1, device='auto', drop_la
 def test_batches(data:ImageData, bs=500, device='auto', reuse=False):
     "Every test image once, in order, cropped at the centre"
     bs = checked(bs, whole_number(), 'batch size')
+    if hasattr(data, 'own_test'): return data.own_test(bs, device)
     n, view = len(data.test_y), centre_view(data.augment, data.test_x.shape[1:3])
     return batches(data.test_x, data.test_y, torch.arange(n), view.expand(n, 3), bs, data.augment,
                    device, data.mapped, reuse)

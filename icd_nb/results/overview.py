@@ -14,8 +14,7 @@ from ..data import DATASETS
 from ..losses import METHODS
 from ..methods import methods_of
 from ..models import MODELS
-from .export import escape_markdown, export_table
-from .lab import for_humans
+from .export import escape_markdown, export_table, for_humans
 from icd_nb.results.published import (
     is_full_recipe, pair_name, paper_name, published_run,
     recipe_title, same_pair)

@@ -14,8 +14,8 @@ from ..core import read_json
 from ..data import DATASETS
 from ..losses import METHODS
 from ..methods import as_published, methods_of, pair_scales, record_of
-from ..recipe import default_lr
-from .run import Run, base_dataset, dataset_record
+from ..recipe import CHOSEN, default_lr
+from .run import CHOSEN_SAID, Run, base_dataset, dataset_record
 
 # %% ../../nbs/11b_published.ipynb #paper-name
 NETWORK_NAMES = dict(
@@ -44,7 +44,7 @@ def published_run(dataset, teacher, student, method='kd', seed=0, epochs=None, *
 
 def same_pair(run:Run, method, seed=0)->Run:
     "The published run of another method and seed, on the same pair and with the same recipe"
-    recipe = {k: getattr(run, k) for k in ('bs', 'lr', 'n_train', 'n_test')}
+    recipe = {k: getattr(run, k) for k in ('bs', 'lr', 'n_train', 'n_test', *CHOSEN)}
     return published_run(run.dataset, run.teacher, run.student, method, seed, run.epochs, **recipe)
 
 # %% ../../nbs/11b_published.ipynb #recipe-title
@@ -53,10 +53,13 @@ def recipe_title(settings:dict)->str:
     name = settings['dataset']
     base, full = base_dataset(name), dataset_record(name).epochs
     title = paper_name(base) + name[len(base):] if base in DATASETS else name
-    usual = dict(epochs=full, bs=64, lr=default_lr(settings['student']))
+    usual = dict(epochs=full, bs=64, lr=default_lr(settings['student'],
+                                                 settings.get('optimizer', 'sgd')))
     said = dict(epochs=f'{{}} of {full} epochs', bs='batches of {}', lr='lr {:g}')
     changed = {k: settings[k] for k in usual if settings.get(k, usual[k]) != usual[k]}
-    return ', '.join([title, *(said[k].format(v) for k, v in changed.items())])
+    chosen = {k: settings[k] for k in CHOSEN_SAID if k in settings}
+    said |= CHOSEN_SAID
+    return ', '.join([title, *(said[k].format(v) for k, v in (changed | chosen).items())])
 
 def is_full_recipe(settings:dict)->bool:
     "The whole data set and the whole recipe?"
