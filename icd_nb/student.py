@@ -32,7 +32,7 @@ def _as_objective(given)->Objective:
     if isinstance(given, Objective): return copy.deepcopy(given)
     hint = ''
     if isinstance(given, str): hint = f": write objective('{given}') of icd_nb.losses"
-    elif callable(given): hint = f": call it first, as in {given.__name__}()"
+    elif hasattr(given, '__name__'): hint = f": call it first, as in {given.__name__}()"
     raise ValueError("a student's objective is a sum of terms such as objective('icd_kd') or "
                      f"CE() + KD(), not {given!r}{hint}")
 
@@ -49,7 +49,7 @@ class Student:
                  keep:str='weights' # in its folder, when it is done; `all`: its last checkpoint too
                 ):
         if not isinstance(model, nn.Module):
-            call = f": call it first, as in {model.__name__}()" if callable(model) else ''
+            call = f": call it first, as in {model.__name__}()" if hasattr(model, '__name__') else ''
             raise ValueError("a student's model is a network, such as "
                              f"create_model('resnet8', 20), not {model!r}{call}")
         checked(recipe, is_a(Recipe, 'a Recipe, such as Recipe(epochs=240)'), 'Student: recipe')

@@ -218,7 +218,7 @@ def image_rows(tmp): # images, recipes, folders and files
 
 def file_rows(tmp): # networks, weights, hints, ledgers and what is in their files
     yield 'create_model', create_model, [None, 5, '', [], 'resnet9', 'ResNet', b'resnet8'], 'model'
-    yield 'create_model: classes', lambda v: create_model('resnet8', v), [1, *NOT_WHOLE], 'num_classes'
+    yield 'create_model: classes', lambda v: create_model('resnet8', v), [1, *GIVEN_WHOLE], 'num_classes'
     yield 'create_model: size', lambda v: create_model('resnet8', 5, v), [16, *NOT_WHOLE], 'image_size'
     yield 'create_model: stem', lambda v: create_model('resnet8', stem=v), ['x', 5], 'stem'
     yield 'create_model: seed', lambda v: create_model('resnet8', seed=v), ['x', 2.5, NAN, [0], -1, 10**400], 'seed'
