@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NUMBERS_VERSION', 'check_choice', 'parse_scales', 'seed_of', 'generator', 'get_device', 'free_bytes', 'data_home',
-           'project_root', 'runs_home', 'atomic_write', 'write_json', 'read_json', 'short_hash', 'fingerprint',
-           'progress']
+           'project_root', 'runs_home', 'project_file', 'atomic_write', 'write_json', 'read_json', 'short_hash',
+           'fingerprint', 'progress']
 
 # %% ../nbs/00_core.ipynb #82cb5a8a
 import hashlib, json, math, os, shutil, sys, time
@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 import torch
 from tqdm.std import tqdm
+from .bundle import bundled
 
 # %% ../nbs/00_core.ipynb #check-choice
 def check_choice(value, # what the user wrote
@@ -23,7 +24,8 @@ def check_choice(value, # what the user wrote
     "`value` if it is one of `choices`; else a `ValueError` with the nearest right name"
     choices = list(choices)
     if value in choices: return value
-    near = get_close_matches(str(value), map(str, choices), n=1, cutoff=0.5)
+    same = [o for o in choices if str(o).lower() == str(value).lower()] # but for capitals
+    near = same or get_close_matches(str(value), map(str, choices), n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ''
     raise ValueError(f"unknown {what} {value!r}.{hint} There are: {', '.join(map(str, choices))}")
 
@@ -94,6 +96,12 @@ def project_root(start=None # default: the working directory
 def runs_home()->Path:
     "Where runs are kept: `$ICD_NB_RUNS`, else `runs/` in the project's root"
     return Path(os.environ.get('ICD_NB_RUNS') or project_root()/'runs').expanduser()
+
+def project_file(kind:str, # `teachers` or `results`
+                 name:str)->Path: # None where there is none
+    "A file of the project; where the project has none, the one that came with the library"
+    places = project_root()/kind, bundled(kind)
+    return next((p/name for p in places if (p/name).exists()), None)
 
 # %% ../nbs/00_core.ipynb #atomic-write
 @contextmanager
@@ -188,6 +196,6 @@ def progress(items=None, desc='', **kw)->tqdm:
     "A line on the progress over `items`, or one to `update` (`total=…`); quiet while tests run"
     quiet = bool(os.environ.get('IN_TEST') or os.environ.get('TQDM_DISABLE'))
     ncols = min(100, shutil.get_terminal_size().columns-1) if sys.stdout.isatty() else 100
-    usual = dict(leave=False, mininterval=0.5, ncols=ncols, file=_place(), position=0,
-                 disable=quiet)
+    usual = dict(leave=False, mininterval=0.5, ncols=ncols, nrows=20, file=_place(),
+                 position=0, disable=quiet) # nrows: some terminals say that they have no rows
     return tqdm(items, desc=desc, **{**usual, **kw})

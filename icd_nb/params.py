@@ -7,7 +7,7 @@ __all__ = ['PARAMETERS', 'whole_number', 'number', 'maybe', 'text', 'path_text',
            'check_parameter', 'check_parameters']
 
 # %% ../nbs/00a_params.ipynb #params-imports
-import ast, math, os
+import ast, math, os, re
 from pathlib import Path
 from .core import check_choice, get_device, parse_scales
 
@@ -39,7 +39,11 @@ def number(low:float=0, # the least number; it is no such number itself where `s
 # %% ../nbs/00a_params.ipynb #maybe
 def maybe(read):
     "A reader that passes `None` on, also as text, and gives anything else to `read`"
-    return lambda value: None if value is None or value == 'None' else read(value)
+    def read_or_none(value):
+        if value is None or value == 'None': return None
+        try: return read(value)
+        except ValueError as e: raise ValueError(f'{e}, or None') from None
+    return read_or_none
 
 def text(value)->str:
     "A name or a path that is not empty"
@@ -65,12 +69,17 @@ def several(read, what:str, sep:str=','):
         items = value.split(sep) if isinstance(value, str) else value or ()
         items = [o.strip() if isinstance(o, str) else o for o in items]
         found = list(dict.fromkeys(read(o) for o in items if o != ''))
-        if not found: raise ValueError(f'at least one {what}')
+        if not found: raise ValueError(f'name at least one {what}; between several stands {sep!r}')
         return found
     return read_all
 
 # %% ../nbs/00a_params.ipynb #seeds
 _HOW = 'write how many, such as 3, or which, such as "[0,7]"'
+
+def _how(value): # a range is written as a list
+    ends = re.fullmatch(r'(\d{1,3})\s*(?:-|–|:|to|\.\.)\s*(\d{1,3})', str(value).strip())
+    which = [*range(int(ends[1]), int(ends[2])+1)] if ends else []
+    return _HOW.replace('[0,7]', str(which).replace(' ', '')) if which else _HOW
 
 def seed_list(value)->list:
     "`3` → `[0,1,2]`; `\"[0,7]\"` → `[0,7]`"
@@ -78,7 +87,8 @@ def seed_list(value)->list:
         value = [o for o in value.strip(' [](){}').split(',') if o.strip()]
     if isinstance(value, (list, tuple, range)): return _listed_seeds(value)
     try: return list(range(whole_number(1, 1000)(value)))
-    except ValueError: raise ValueError(f'not a number of seeds from 1 to 1000; {_HOW}') from None
+    except ValueError:
+        raise ValueError(f'not a number of seeds from 1 to 1000; {_how(value)}') from None
 
 def _listed_seeds(values):
     try: seeds = [whole_number(0, 2**63-1)(o) for o in values]

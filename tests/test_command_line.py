@@ -1,9 +1,10 @@
-"`icd_hints` as users run it: a saved teacher, a small .npz file, a process of its own"
-import shlex, subprocess, sys
+"`icd_nb` as users run it: processes of their own, a saved teacher, small .npz files"
+import json, shlex, subprocess, sys
 from configparser import ConfigParser
 from importlib import import_module
 import numpy as np, pytest
-from conftest import BIN, ROOT
+from conftest import BIN, ROOT, TINY
+from icd_nb.bundle import notebook_parameters, reports
 from icd_nb.hints import HintPoints
 from icd_nb.models import create_model
 from icd_nb.weights import save_weights
@@ -25,25 +26,57 @@ def files(tmp_path_factory):
     return d
 
 @pytest.fixture
-def icd_hints(files, homes):
-    "Run the command in the folder of the files; where it was not installed, a script as pip would write it"
-    module, function = scripts()['icd_hints'].split(':')
-    script = files/'icd_hints.py'
-    script.write_text(f"import sys\nfrom {module} import {function}\nif __name__ == '__main__': sys.exit({function}())\n")
-    command = [BIN/'icd_hints'] if (BIN/'icd_hints').exists() else [sys.executable, script]
-    def run(**given):
-        given = dict(dict(model='resnet14', checkpoint='teacher.safetensors', data='pictures.npz', out='hints.json', device='cpu'), **given)
-        args = [str(a) for k, v in given.items() for a in (f'--{k}', v)]
-        return subprocess.run([*command, *args], cwd=files, env=homes, capture_output=True, text=True)
+def icd_nb(files, homes, tmp_path):
+    "Run the command in a folder; where it was not installed, a script as pip would write it"
+    module, function = scripts()['icd_nb'].split(':')
+    script = tmp_path/'icd_nb.py'
+    script.write_text(f"import sys\nsys.path.pop(0)\nfrom {module} import {function}\nsys.exit({function}())\n")
+    command = [BIN/'icd_nb'] if (BIN/'icd_nb').exists() else [sys.executable, script]
+    def run(*words, cwd=files, **given):
+        words = [str(a) for a in (*words, *(o for k, v in given.items() for o in (f'--{k}', v)))]
+        return subprocess.run([*command, *words], cwd=cwd, env=homes, capture_output=True, text=True)
     return run
+
+@pytest.fixture
+def hints(icd_nb):
+    return lambda **given: icd_nb('hints', **dict(dict(model='resnet14', checkpoint='teacher.safetensors', data='pictures.npz', out='hints.json', device='cpu'), **given))
 
 def test_every_script_names_a_function():
     for where in scripts().values():
         module, function = where.split(':')
         assert callable(getattr(import_module(module), function))
 
-def test_hint_points_are_written(icd_hints, files):
-    done = icd_hints(k=3, metric='linear_cka', picture='hints.png')
+def test_help_names_every_parameter_as_papermill_does(icd_nb):
+    for name, path in reports().items():
+        words = ['reproduce'] if name == 'reproduce' else ['table', name]
+        told = ' '.join(icd_nb(*words, '--help').stdout.split())
+        for o in notebook_parameters(path):
+            assert f'--{o.name} ' in told and ' '.join(f'{o.meaning} (default: {o.default})'.split()) in told, (name, o)
+
+def test_reproduce_in_an_empty_folder(icd_nb, tmp_path):
+    "The numbers that papermill gives too lie in the folder, and the tables are printed"
+    done = icd_nb('reproduce', cwd=tmp_path, **TINY | dict(out='page.ipynb', out_dir='mine'))
+    assert done.returncode == 0, done.stderr[-3000:]
+    report, page = json.loads((tmp_path/'mine'/'result.json').read_text()), json.loads((tmp_path/'page.ipynb').read_text())
+    assert [o['method'] for o in report['runs']] == ['kd', 'icd_kd'] and report['settings']['n_train'] == 192
+    assert '| kd |' in done.stdout and 'page.ipynb holds the page' in done.stdout
+    assert any('image/png' in o.get('data', {}) for c in page['cells'] for o in c.get('outputs', []))
+
+@pytest.mark.parametrize('words, says, code', [
+    (['reproduce', '--dataset', 'minibird'], "Did you mean 'minibirds'?", 1), (['reproduce', '--epohcs', '3'], "Did you mean '--epochs'?", 2),
+    (['tabel'], "Did you mean 'table'?", 2), (['table', 'cifar10'], "Did you mean 'cifar100'?", 2)])
+def test_a_mistake_gets_a_sentence(icd_nb, tmp_path, words, says, code):
+    (tmp_path/'out.ipynb').write_text('before')
+    done = icd_nb(*words, cwd=tmp_path)
+    assert done.returncode == code and says in done.stderr.splitlines()[-1] and 'Traceback' not in done.stderr
+    assert (tmp_path/'out.ipynb').read_text() == 'before'
+
+def test_debug_shows_where(icd_nb):
+    done = icd_nb('hints', '--debug', '--model', 'resnet8')
+    assert done.returncode == 1 and 'Traceback' in done.stderr and 'write_hints' in done.stderr
+
+def test_hint_points_are_written(hints, files):
+    done = hints(k=3, metric='linear_cka', picture='hints.png')
     assert done.returncode == 0, done.stderr[-3000:]
     h = HintPoints.load(files/'hints.json')
     assert (h.k, h.metric, len(h.layers)) == (3, 'linear_cka', 6) and h.source['data'] == 'pictures'
@@ -55,7 +88,7 @@ def test_hint_points_are_written(icd_hints, files):
     (dict(layers='layer1.0,layer2.7'), "unknown layer 'layer2.7'. Did you mean 'layer2.1'?"),
     (dict(checkpoint='nowhere.pth'), 'nowhere.pth'),
     (dict(metric='r2_cca'), 'R²-CCA of 24 images in the 64 channels')])
-def test_what_is_wrong_is_said(icd_hints, files, wrong, says):
-    done = icd_hints(**wrong, k=2, out='wrong.json')
-    assert done.returncode != 0 and not (files/'wrong.json').exists()
-    assert says in done.stderr.strip().splitlines()[-1], done.stderr[-2000:]
+def test_what_is_wrong_is_said(hints, files, wrong, says):
+    done = hints(**wrong, k=2, out='wrong.json')
+    assert done.returncode == 1 and not (files/'wrong.json').exists()
+    assert says in done.stderr.strip().splitlines()[-1] and 'Traceback' not in done.stderr, done.stderr[-2000:]

@@ -1,7 +1,13 @@
 "`90_reproduce` as users run it: papermill in a process of its own"
-import json, signal, subprocess, time
+import json, re, signal, subprocess, time
+from pathlib import Path
 import pytest
-from conftest import ROOT
+from conftest import ROOT, TINY
+from icd_nb.results.study import RUN_PARAMETERS, Study, check_parameters
+
+def outputs_of(notebook):
+    "(cell id, output) for all that a page shows"
+    return [(c['id'], o) for c in json.loads(notebook.read_text())['cells'] for o in c.get('outputs', [])]
 
 def test_scales_as_text(reproduce, tmp_path):
     done, report = reproduce(scales='[1,2,4]', seeds=2)
@@ -12,8 +18,18 @@ def test_scales_as_text(reproduce, tmp_path):
         assert {'top1_last', 'top1_best', 'top5_last', 'seconds'} <= o.keys()
         assert 0 <= o['top1_last'] <= o['top1_best'] <= 100
     assert report['summary']['icd_kd']['n'] == 2
-    pictures = [o for c in json.loads((tmp_path/'out.ipynb').read_text())['cells'] for o in c.get('outputs', []) if 'image/png' in o.get('data', {})]
-    assert len(pictures) >= 3
+    shown = outputs_of(tmp_path/'out.ipynb')
+    assert [k for k, o in shown if 'image/png' in o.get('data', {})] == ['result-curves', 'result-pictures']
+    assert [o for _, o in shown if o.get('name') == 'stderr'] == []
+    replaced = [o for _, o in shown if [*o.get('data', ())] == ['text/plain']] # the line of progress, once
+    assert [''.join(o['data']['text/plain']) for o in replaced if ' runs trained in ' in ''.join(o['data']['text/plain'])] and len(replaced) <= 2
+    assert len(shown) <= 10
+    text = {k: ''.join(o['data']['text/markdown']) for k, o in shown if 'text/markdown' in o.get('data', {})}
+    assert [*text] == ['result-conclusion', 'result-table', 'result-places']
+    assert 'MiniBirds-192+96-seed0, 1 of 10 epochs, ResNet8 → ResNet8: ' in text['result-conclusion'] and 'icd_kd' in text['result-conclusion']
+    assert text['result-table'].splitlines()[0] == '| method | as in | n | top-1 last | top-1 best | difference (95 %) | s per run |'
+    lie = re.findall('`(/.+?)`', text['result-places'])
+    assert len(lie) == 3 and all(Path(o).exists() for o in lie) and lie[-1].endswith('student.safetensors')
 
 def test_other_scales(reproduce):
     done, report = reproduce(scales='[4,1]', methods='sd_kd')
@@ -37,21 +53,38 @@ def test_settings_of_ones_own(reproduce):
     assert done.returncode == 0, done.stderr[-3000:]
     assert report['settings']['used'] == dict(dkd=dict(follows='iCD', dkd_beta=8., warmup=0., clip=0., lr=.01))
 
-@pytest.mark.parametrize('wrong, says', [
-    (dict(epohcs=3), "Did you mean 'epochs'?"), (dict(methods='icd_kb'), "Did you mean 'icd_kd'?"), (dict(scales='[1,1]'), 'a scale stands there twice'),
-    (dict(dataset='minibird'), "Did you mean 'minibirds'?"), (dict(teacher_checkpoint='nowhere.pt'), 'there is no such file'),
-    (dict(seeds='[0,0]'), 'the seed 0 stands there twice'), (dict(clip='none'), 'parameter clip'), (dict(dkd_beta=4), 'none of the methods has such a thing')])
+@pytest.mark.parametrize('wrong, says', [(dict(epohcs=3), "Did you mean 'epochs'?"), (dict(dataset='fotos/'), "data set 'fotos/': there is no such folder")])
 def test_bad_values_stop_the_run(reproduce, wrong, says):
     done, report = reproduce(**wrong)
     assert done.returncode != 0 and report is None
     assert says in done.stderr, done.stderr[-2000:]
+
+def defaults():
+    "The parameter cell's"
+    cells = json.loads((ROOT/'nbs'/'90_reproduce.ipynb').read_text())['cells']
+    values = {}
+    exec(''.join(next(c for c in cells if 'parameters' in c['metadata'].get('tags', ()))['source']), values)
+    return values
+
+@pytest.mark.parametrize('wrong, says', [
+    (dict(methods='icd_kb'), "parameter methods = 'icd_kb': unknown method 'icd_kb'. Did you mean 'icd_kd'?"), (dict(methods=None), 'parameter methods = None: name at least one method'),
+    (dict(dataset='minibird'), "Did you mean 'minibirds'?"), (dict(teacher='resnet18'), "Did you mean 'ResNet18'?"),
+    (dict(teacher_checkpoint='nowhere.pt'), "teacher_checkpoint 'nowhere.pt': there is no such file"), (dict(scales='[1,1]'), 'a scale stands there twice'),
+    (dict(seeds='0-3'), 'or which, such as "[0,1,2,3]"'), (dict(seeds='[0,0]'), 'the seed 0 stands there twice'),
+    (dict(n_train='all'), "parameter n_train = 'all': a whole number from 1 to 1000000000, or None"), (dict(lr='auto'), "parameter lr = 'auto': a number above 0, or None"),
+    (dict(epochs=1e300), 'parameter epochs = 1e+300: a whole number from 1'), (dict(clip='none'), 'parameter clip'), (dict(dkd_beta=4), 'none of the methods has such a thing')])
+def test_bad_values_are_answered(tmp_path, wrong, says):
+    given = defaults() | TINY | dict(out_dir=tmp_path) | wrong
+    with pytest.raises(ValueError) as e: Study(check_parameters(given, RUN_PARAMETERS)).plan
+    assert says in str(e.value) and '\n' not in str(e.value)
+    assert not [*tmp_path.iterdir()]
 
 def test_what_is_done_is_not_run_again(reproduce, tmp_path):
     _, first = reproduce(methods='kd')
     done, second = reproduce(methods='kd,sd_kd')
     assert done.returncode == 0, done.stderr[-3000:]
     assert second['runs'][0] == first['runs'][0]
-    assert 'about' in (tmp_path/'out.ipynb').read_text() and '1 of 2 runs have no result yet' in (tmp_path/'out.ipynb').read_text()
+    assert '1 of 2 runs have no result yet' in (tmp_path/'out.ipynb').read_text()
 
 def test_resumes_after_an_interrupt(reproduce, homes, tmp_path):
     "Stopped in the middle of training by Ctrl-C and run again: the same numbers as in one go"

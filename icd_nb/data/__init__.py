@@ -10,6 +10,7 @@ __all__ = ['DATASETS', 'PINNED', 'DataSet', 'register', 'dataset_of', 'load_data
 # %% ../../nbs/01_data.ipynb #imports
 import inspect, re
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Callable
 import matplotlib.pyplot as plt, numpy as np, torch, torch.nn.functional as F
@@ -42,17 +43,19 @@ class DataSet:
     fingerprint:str=None # of the default settings, if they give the same bytes everywhere
     pairs:tuple=() # the rows of the tables; default: `pair` alone
     ablation_pairs:tuple=() # those of the ablations; default: `pairs`
+    demo_epochs:int=None # of a student in notebook 90, where none are named; default: `epochs`
     def __post_init__(self):
         def put(k, v): object.__setattr__(self, k, v)
         if not self.pairs: put('pairs', (self.pair,))
         if not self.ablation_pairs: put('ablation_pairs', self.pairs)
-        if self.teacher_epochs is None: put('teacher_epochs', self.epochs)
+        for k in ('teacher_epochs', 'demo_epochs'):
+            if getattr(self, k) is None: put(k, self.epochs)
 
 # %% ../../nbs/01_data.ipynb #datasets
 DATASETS = dict(
     minibirds=DataSet(
         load_minibirds, 'MiniBirds', ('resnet14', 'resnet8'), epochs=10, teacher_epochs=18,
-        shape=(20, 32), fingerprint=minibirds.FINGERPRINT,
+        demo_epochs=5, shape=(20, 32), fingerprint=minibirds.FINGERPRINT,
         pairs=(('resnet14', 'resnet8'), ('wrn_16_2', 'resnet8'))),
     cifar100=DataSet(
         load_cifar100, 'CIFAR-100', shape=(100, 32), fingerprint=cifar100.FINGERPRINT,
@@ -84,6 +87,14 @@ def dataset_of(name # of a set, of a part of one, or of your own folder or file
     base = str(name).split('-')[0]
     return DATASETS[base] if base in DATASETS else DataSet(load_data, str(name))
 
+# %% ../../nbs/01_data.ipynb #not-there
+def _not_there(name, path)->str: # for an error: where it was looked for, and what is there
+    beside = [o.name for o in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = get_close_matches(path.name, beside, n=1)
+    hint = f' Did you mean {str(path.parent/near[0])!r}?' if near else ''
+    return (f"data set {name!r}: there is no such folder or .npz file "
+            f"in {str(path.parent.absolute())!r}.{hint}")
+
 # %% ../../nbs/01_data.ipynb #load-data
 def _loader(name, data_dir)->tuple: # the loader, where its set is
     "Who loads the data set of that name, or at that place"
@@ -93,8 +104,8 @@ def _loader(name, data_dir)->tuple: # the loader, where its set is
     if name in DATASETS: return DATASETS[name].load, data_dir
     if path.is_dir(): return load_folder, path
     if path.suffix == '.npz' and path.exists(): return load_npz, path
-    if path.suffix or len(path.parts) > 1:
-        raise ValueError(f"data set {name!r}: there is no such folder or .npz file")
+    if path.suffix or '/' in str(name) or '\\' in str(name):
+        raise ValueError(_not_there(name, path))
     check_choice(name, [*DATASETS, 'a folder', 'a .npz file'], 'data set')
 
 def load_data(name='minibirds', # a name in `DATASETS`, a folder with train/ and test/, or a .npz

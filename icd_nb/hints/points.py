@@ -78,10 +78,10 @@ def load(cls:HintPoints, path)->HintPoints:
     if version not in range(1, _VERSION+1):
         raise ValueError(f"{path} is of version {version!r}, and this library reads hint points "
                          f"up to version {_VERSION}; update icd_nb, or make them again "
-                         "with `icd_hints`")
+                         "with `icd_nb hints`")
     if why := _wrong_with(d):
         raise ValueError(f"{path} holds no hint points: {why}; "
-                         "make them with `icd_hints` or `select_hints`")
+                         "make them with `icd_nb hints` or `select_hints`")
     return cls(**{**d, 'scores': {int(k): v for k, v in d.get('scores', {}).items()}})
 
 # %% ../../nbs/07h_points.ipynb #even-points

@@ -18,7 +18,7 @@ from ..terms import Objective, Term
 
 # %% ../../nbs/07i_hint_terms.ipynb #hint-names
 _NO_HINTS = ("give the teacher's layers, as in hints=['layer1.0', 'layer3.2'], "
-             "or the file that `icd_hints` wrote")
+             "or the file that `icd_nb hints` wrote")
 
 def _is_file(hints): return isinstance(hints, (str, Path)) and Path(str(hints)).suffix == '.json'
 

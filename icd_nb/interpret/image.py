@@ -6,6 +6,7 @@
 __all__ = ['score_map', 'pixels', 'plot_score_maps', 'plot_predictions', 'plot_grams']
 
 # %% ../../nbs/10a_one_image.ipynb #one-image-imports
+import warnings
 import matplotlib.pyplot as plt, pandas as pd, torch
 from matplotlib.patches import Rectangle
 from torch import nn
@@ -43,9 +44,12 @@ def pixels(x:torch.Tensor, # normalised images `[B,3,S,S]`
     return (x.cpu()*std + mean).clamp(0, 1).permute(0,2,3,1)
 
 def _gradient(model, x, k): # `[S,S]`, largest over the colours
-    from captum.attr import Saliency
+    with warnings.catch_warnings(): # captum's import asks for progress bars that nobody needs here
+        warnings.simplefilter('ignore')
+        from captum.attr import Saliency
     with torch.enable_grad():
-        return Saliency(model.eval()).attribute(x.clone().requires_grad_(), target=int(k)).abs().amax(1)[0]
+        found = Saliency(model.eval()).attribute(x.clone().requires_grad_(), target=int(k))
+    return found.abs().amax(1)[0]
 
 def plot_score_maps(models:dict, # name → network
                     x:torch.Tensor, # one image `[1,3,S,S]`
@@ -118,7 +122,8 @@ def plot_grams(models:dict, # name → network; the first is the teacher
         with eval_mode(model): z = Scorer(model, scales)(x).local.transpose(1, 2)
         teacher = z if teacher is None else teacher
         for ax, m in zip(column, scales):
-            G, log_s, log_t = gram_matrix(z[:,at[m]])[0], *(structure(v[:,at[m]], T) for v in (z, teacher))
+            G = gram_matrix(z[:,at[m]])[0]
+            log_s, log_t = (structure(v[:,at[m]], T) for v in (z, teacher))
             off = float((log_t.exp()*(log_t - log_s)).sum())
             _show(ax, G, vmin=-1, vmax=1, cmap='RdBu_r')
             ax.set_title(f'{name}, {m}×{m}' + ('' if z is teacher else f': {off:.3f}'))

@@ -6,7 +6,7 @@
 __all__ = ['new_model', 'Lab', 'is_part', 'dataset_names', 'versions', 'near_chance', 'for_humans']
 
 # %% ../../nbs/11c_lab.ipynb #lab-imports
-import hashlib, platform, re
+import hashlib, platform, re, time
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -15,14 +15,15 @@ from fastcore.basics import patch
 from torch import nn
 from .. import __version__
 from icd_nb.core import (
-    NUMBERS_VERSION, get_device, project_root, read_json, runs_home, seed_of, short_hash,
+    NUMBERS_VERSION, get_device, project_file, read_json, runs_home, seed_of, short_hash,
     write_json)
+from ..data import steps_per_epoch
 from ..models import MODELS, create_model, load_weights
 from .run import Run, teacher_run
 from ..evaluation import evaluate
 from ..speed import Speed
 from ..student import Student
-from ..trainer import fit_many, time_epoch
+from ..trainer import fit_many, last_epoch, training_bar
 from ..weights import model_fingerprint, shapes_of
 
 # %% ../../nbs/11c_lab.ipynb #new-model
@@ -134,14 +135,30 @@ def todo(self:Lab, runs)->list: # lists of runs
 def run(self:Lab, runs, deadline=None # stop cleanly before this `time.monotonic()`
        )->list: # one dict for each run that has a result, in the order of `runs`
     "Train what has no result, and return the results"
-    for group in self.todo(runs):
-        students = [self.student(run) for run in group]
-        fit_many(students, self.data, self.teacher, group[0].seed, self.device, self.speed,
-                 deadline=deadline)
-        for run, student in zip(group, students):
-            if student.done: self._write(run, student)
+    if todo := self.todo(runs): self._train(todo, deadline)
     files = [self.run_folder(run)/'result.json' for run in runs]
     return [read_json(file) for file in files if file.exists()]
+
+@patch
+def _train(self:Lab, todo, deadline=None):
+    "Train groups of runs, with one line on all of them"
+    began = time.monotonic()
+    steps = sum(last_epoch(group)*steps_per_epoch(self.data, group[0].bs) for group in todo)
+    with training_bar(steps) as bar:
+        for group in todo:
+            if deadline is not None and time.monotonic() >= deadline: return
+            self._train_group(group, deadline, bar)
+        n = sum(map(len, todo))
+        bar.leave = not self.todo(sum(todo, [])) # all have a result: this line stays
+        bar.bar_format = f"{n} run{'s'*(n > 1)} trained in {for_humans(time.monotonic()-began)}"
+
+@patch
+def _train_group(self:Lab, group, deadline, bar): # side by side
+    students = [self.student(run) for run in group]
+    fit_many(students, self.data, self.teacher, group[0].seed, self.device, self.speed,
+             deadline=deadline, bar=bar)
+    for run, student in zip(group, students):
+        if student.done: self._write(run, student)
 
 @patch
 def _write(self:Lab, run, student): # the schema of a result: notebook 12
@@ -171,9 +188,10 @@ def find_teacher(self:Lab, run:Run, # a `teacher_run`
         if not path.is_file():
             raise ValueError(f"teacher_checkpoint {str(checkpoint)!r}: there is no such file")
         return path
-    ours = project_root()/'teachers'/f'{self.data.name}-{run.student}.safetensors'
+    name = f'{self.data.name}-{run.student}.safetensors'
+    ours = project_file('teachers', name) if shipped else None
     trained = self.teacher_lab.run_folder(run)/'student.safetensors'
-    return next((path for path in (ours,)*shipped + (trained,) if path.exists()), None)
+    return ours or (trained if trained.exists() else None)
 
 @patch(as_prop=True)
 def teacher_lab(self:Lab)->Lab:
@@ -214,17 +232,6 @@ def near_chance(top1:float, # in percent
             "Are these the right weights, for these classes in this order?")
 
 # %% ../../nbs/11c_lab.ipynb #lab-seconds
-@patch
-def seconds(self:Lab, runs, n:int=3 # timed steps
-           )->float:
-    "About how long the runs that have no result will take, from `n` steps of each group"
-    total = 0.
-    for group in self.todo(runs):
-        students = [self.student(run, stored=False) for run in group]
-        epoch = time_epoch(students, self.data, self.teacher, self.device, self.speed, n)
-        total += epoch*max(run.epochs for run in group)
-    return total
-
 def for_humans(seconds:float)->str:
     "`95` → `1 min 35 s`"
     s = round(seconds)

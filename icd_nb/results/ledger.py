@@ -13,7 +13,8 @@ from pathlib import Path
 import pandas as pd
 from fastcore.basics import patch
 from ..core import (
-    NUMBERS_VERSION, _not_finite, atomic_write, project_root, read_json, short_hash)
+    NUMBERS_VERSION, _not_finite, atomic_write, project_file, project_root, read_json, short_hash)
+from ..bundle import bundled
 from ..data import DATASETS, PINNED
 from ..models import create_model, load_weights
 from .published import recipe_title
@@ -63,14 +64,21 @@ _NUMBERS = 'top1_last', 'top1_best', 'top5_last', 'error'
 
 class Ledger:
     "A folder of results, one file per run"
-    def __init__(self, path=None): # default: `results/` of the project
+    def __init__(self, path=None): # default: `results/` of the project, and those of the library
         self.path = Path(path or project_root()/'results').expanduser()
+        self.folders = [self.path] if path else [self.path, bundled('results')]
     def file(self, settings)->Path:
         "Where the result of these settings lies, or would lie"
-        return self.path/file_name(settings)
+        name = file_name(settings)
+        places = (folder/name for folder in self.folders)
+        return next((p for p in places if p.exists()), self.path/name)
+    def files(self)->list:
+        "All results, by name; what the project has comes before what the library has"
+        found = {p.name: p for folder in reversed(self.folders) for p in folder.glob('*.json')}
+        return [found[name] for name in sorted(found)]
     def __contains__(self, settings): return self.file(settings).exists()
-    def __len__(self): return len([*self.path.glob('*.json')])
-    def __iter__(self): return map(self.read, sorted(self.path.glob('*.json')))
+    def __len__(self): return len(self.files())
+    def __iter__(self): return map(self.read, self.files())
     def __repr__(self): return f'Ledger of {len(self)} results in {self.path.name}/'
 
     def read(self, path)->dict:
@@ -111,9 +119,9 @@ def _weights_of(path, changed, name, classes, side):
 
 def shipped_teacher(dataset, name)->str: # '' where none is shipped
     "The fingerprint of the teacher of this name in `teachers/`"
-    path = project_root()/'teachers'/f'{dataset}-{name}.safetensors'
+    path = project_file('teachers', f'{dataset}-{name}.safetensors')
     shape = DATASETS[dataset].shape if dataset in DATASETS else None
-    if not shape or not path.exists(): return ''
+    if not shape or not path: return ''
     return _weights_of(path, path.stat().st_mtime_ns, name, *shape)
 
 def stale(result:dict)->str: # '' where it is fresh

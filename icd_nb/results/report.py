@@ -15,9 +15,9 @@ from ..core import runs_home, short_hash, write_json
 from ..data import load_data
 from ..methods import methods_of
 from .export import export_table
-from .lab import Lab, for_humans
+from .lab import Lab
 from .ledger import to_frame
-from .published import published_figure
+from .published import published_figure, recipe_title
 from .run import planned_runs, run_of, teacher_run, used_line, used_parameters
 from .stats import mean_std, plus_minus
 from .tables import Remarks, as_in, our_row, published_columns, shown_table
@@ -25,8 +25,7 @@ from ..speed import Speed
 
 # %% ../../nbs/12e_report.ipynb #make-lab
 _TRIAL = dict(epochs=1, teacher_epochs=1, n_train=192, n_test=96, methods=['kd', 'icd_kd'],
-              device='cpu',
-              precision='fp32', compile=False, graph=False)
+              seeds=[0, 1], device='cpu', precision='fp32', compile=False, graph=False)
 
 def as_trial(p:dict)->dict:
     "The parameters as they are; while the tests run, those of a trial in a folder of its own"
@@ -47,16 +46,16 @@ def plan_text(lab:Lab, p:dict, weights=None # path of the teacher's; None: it wi
     "What will be done"
     data, runs = lab.data, planned_runs(p)
     teaching = teacher_run(runs[0], p['teacher_epochs'])
+    about = f'trained first, {teaching.epochs} epochs'
     if weights: about = f'weights from {weights.name}'
-    else:
-        seconds = lab.teacher_lab.seconds([teaching])
-        about = f'will be trained for {teaching.epochs} epochs, about {for_humans(seconds)}'
+    listed = lambda values: ', '.join(map(str, values))
     return '\n'.join([
-        f'{data.name}: {len(data.train_y)} training and {len(data.test_y)} test images of '
-        f'{data.num_classes} classes, on {lab.device}, {lab.speed.precision}',
+        f'{recipe_title(lab.settings(runs[0]))}: {len(data.train_y)} training and '
+        f'{len(data.test_y)} test images of {data.num_classes} classes, '
+        f'on {lab.device} in {lab.speed.precision}',
         f"teacher {p['teacher']}: {about}",
-        f"student {p['student']}: {', '.join(p['methods'])}; seeds {p['seeds']}; "
-        f"{p['epochs']} epochs; scales {p['scales']}; γ = {p['gamma']:g}",
+        f"student {p['student']}: {listed(p['methods'])}; seeds {listed(p['seeds'])}; "
+        f"{p['epochs']} epochs; scales {listed(p['scales'])}; γ = {p['gamma']:g}",
         *(f'  {used_line(run)}' for run in {run.method: run for run in runs}.values())])
 
 # %% ../../nbs/12e_report.ipynb #summary
@@ -78,6 +77,7 @@ def result_table(results, base:str='kd', format='markdown')->str:
     rows = summary_rows(results, base)
     table = shown_table(rows, Remarks())
     table['s per run'] = [plus_minus(row['seconds']).split('.')[0] for row in rows]
+    table = table.loc[:, (table != '–').any()] # a column that is empty says nothing
     return export_table(pd.DataFrame(rows) if format == 'csv' else table, format)
 
 # %% ../../nbs/12e_report.ipynb #plots
@@ -112,6 +112,7 @@ def plot_curves(results, ax=None):
         ax.plot(epochs, ys.mean(0), color=color, label=method)
         ax.fill_between(epochs, ys.amin(0), ys.amax(0), color=color, alpha=.15, lw=0)
     ax.set(xlabel='epoch', ylabel='top-1, %')
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(ncols=2)
     return ax
 

@@ -161,7 +161,7 @@ def fill_parameters(p:dict)->dict:
     "The open parameters filled with what suits the data set and the pair"
     known = dataset_record(p['dataset'])
     teacher, student = (p[k] or usual for k, usual in zip(('teacher', 'student'), known.pair))
-    epochs = p['epochs'] or known.epochs
+    epochs = p['epochs'] or known.demo_epochs
     own = known.teacher_epochs if known.teacher_epochs != known.epochs else epochs
     return dict(p, teacher=teacher, student=student, epochs=epochs,
                 scales=p['scales'] or pair_scales(p['dataset'], teacher, student),
