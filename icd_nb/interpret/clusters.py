@@ -40,7 +40,7 @@ def cluster_agreement(groups, known)->dict: # `ari`, `nmi`
 # %% ../../nbs/10c_clusters.ipynb #bird-parts
 def bird_parts(species, # one of `CLASSES`
                n=1, size=32, seed=0 # as for `draw`
-              )->tuple: # pictures `[n,size,size,3]`; parts `[n,size,size]`: 0 none, 1… as in `MARKS`
+              )->tuple: # pictures `[n,size,size,3]`; parts `[n,size,size]`: 0 none, 1… of `MARKS`
     "Pictures of a species, and in which pixels the marks of its family lie or would lie"
     family = species.rsplit(' ', 1)[1]
     four = np.stack([draw(f'{mark} {family}', n, size, seed) for mark in MARKS]).astype(int)
@@ -120,4 +120,5 @@ def plot_clusters(said:dict, # name → `Outputs`
 
 def _tint(ax, box, colour):
     top, left, height, width = box
-    ax.add_patch(Rectangle((left-.5, top-.5), width, height, fc=(*colour[:3], .45), ec='white', lw=.5))
+    look = dict(fc=(*colour[:3], .45), ec='white', lw=.5)
+    ax.add_patch(Rectangle((left-.5, top-.5), width, height, **look))

@@ -112,8 +112,8 @@ def plot_predictions(models:dict, # name → network
 def plot_grams(models:dict, # name → network; the first is the teacher
                x:torch.Tensor, # one image `[1,3,S,S]`
                scales=(2,4), T:float=2. # temperature of the divergence
-              )->tuple: # the figure; a DataFrame: model, scale, divergence; in `attrs`: the matrices
-    "The Gram matrices of the models side by side, scale by scale"
+              )->tuple: # the figure; a DataFrame: model, scale, divergence
+    "The Gram matrices of the models side by side; the frame has them in `attrs`"
     scales = parse_scales(scales)
     fig, axes = plt.subplots(len(scales), len(models), squeeze=False, sharey='row',
                              figsize=(2.2*len(models) + .6, 2.2*len(scales) + .2))

@@ -95,7 +95,8 @@ def plot_disagreements(said:dict, # name → `Outputs` of two models
         rows.append(dict(right=name, images=len(only)))
         for ax, i in zip(line, only.tolist()): _mistake(ax, i, other, data)
         for ax in line: ax.axis('off')
-        line[0].text(-.12, .5, f'only {name}', rotation=90, va='center', transform=line[0].transAxes)
+        place = line[0].transAxes
+        line[0].text(-.12, .5, f'only {name}', rotation=90, va='center', transform=place)
     return fig, pd.DataFrame(rows)
 
 def _mistake(ax, i, wrong, data):
