@@ -7,7 +7,7 @@ __all__ = ['cache_bytes', 'check_room', 'coarser', 'scales_to_keep', 'CachedTeac
 
 # %% ../nbs/09a_cache.ipynb #bf1bfeb7
 import errno, os, warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from math import prod
 from pathlib import Path
 import torch
@@ -16,7 +16,9 @@ from torch import nn
 from .core import (NUMBERS_VERSION, atomic_write, fingerprint, free_bytes, get_device,
                          parse_scales, progress, read_json, write_json)
 from .data.augment import all_views, crop, view_number
-from .decoupling import Scorer
+from .data.loaders import check_data
+from .decoupling import Scorer, eval_mode
+from .files import alone
 from .scores import MASKED, Scores
 from .weights import model_fingerprint
 from .pooling import multiscale_pool, n_cells
@@ -147,7 +149,7 @@ class TableFile:
     def create(self, n):
         "An empty table of `n` views: room for all of it, then the note, then its name"
         self.views = [None]*n
-        with room_for(self.path, self.size), atomic_write(self.path) as tmp:
+        with atomic_write(self.path) as tmp, room_for(self.path, self.size):
             reserve(tmp, self.size)
             self.write_note()
 
@@ -216,21 +218,23 @@ def cache_teacher(model:nn.Module, data, # an `ImageData`
                   device='auto', dtype=torch.bfloat16, # of what is stored
                   speed:Speed=Speed(), bs:int=500)->CachedTeacher:
     "Compute a frozen teacher's scores of every view of every training image, once"
+    check_data(data)
     device = get_device(device)
     speed, data = speed.on(device), data.settle(device)
     scales = parse_scales(scales) if scales else ()
-    speed.place(model, device).eval()
+    speed.place(model, device)
     views = all_views(data.augment, data.hw).to(device)
     few = crop(data.train_x[:2].to(device), views[:2], data.augment)
-    with torch.no_grad(): keep = scales_to_keep(model, to_model_dtype(few, model), scales)
+    with eval_mode(model): keep = scales_to_keep(model, to_model_dtype(few, model), scales)
     shape = (len(views), len(data.train_y), 1+n_cells(keep), data.num_classes)
     about = dict(data=data.fingerprint, teacher=model_fingerprint(model), keep=list(keep),
                  precision=speed.precision)
-    table, todo, store = _table_at(path, shape, dtype, about)
-    scorer, out = Scorer(model, keep), torch.empty(shape[1:], dtype=dtype)
-    made, n = len(views)-len(todo), len(views)
-    for v in progress(todo, 'teacher, view by view', initial=made, total=n):
-        score_view(scorer, data, views[v], out, device, speed, bs)
-        store(v, out)
+    with alone(path) if path else nullcontext(), eval_mode(model):
+        table, todo, store = _table_at(path, shape, dtype, about)
+        scorer, out = Scorer(model, keep), torch.empty(shape[1:], dtype=dtype)
+        made, n = len(views)-len(todo), len(views)
+        for v in progress(todo, 'teacher, view by view', initial=made, total=n):
+            score_view(scorer, data, views[v], out, device, speed, bs)
+            store(v, out)
     if device.type == 'cuda' and table.nbytes < .8*free_bytes(device): table = table.to(device)
     return CachedTeacher(model, data, scales, keep, table, device)

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['NUMBERS_VERSION', 'check_choice', 'parse_scales', 'seed_of', 'generator', 'get_device', 'free_bytes', 'data_home',
-           'project_root', 'runs_home', 'project_file', 'atomic_write', 'write_json', 'read_json', 'short_hash',
-           'fingerprint', 'progress']
+           'project_root', 'runs_home', 'project_file', 'writing', 'atomic_write', 'write_json', 'read_json',
+           'short_hash', 'fingerprint', 'progress', 'kept_modes', 'load_rooms']
 
 # %% ../nbs/00_core.ipynb #82cb5a8a
-import hashlib, json, math, os, shutil, sys, time
+import errno, hashlib, importlib, json, math, os, pkgutil, shutil, sys, time
 from contextlib import contextmanager
 from difflib import get_close_matches
+from glob import escape
 from pathlib import Path
 import torch
 from tqdm.std import tqdm
@@ -103,18 +104,49 @@ def project_file(kind:str, # `teachers` or `results`
     places = project_root()/kind, bundled(kind)
     return next((p/name for p in places if (p/name).exists()), None)
 
+# %% ../nbs/00_core.ipynb #writing
+_WHY = {errno.ENOSPC: 'the disk is full', errno.EDQUOT: 'the quota is used up',
+        errno.EFBIG: 'no file may be so large', errno.EROFS: 'the disk is read-only',
+        errno.EACCES: 'that is not allowed', errno.EPERM: 'that is not allowed',
+        errno.ENOENT: 'the folder is gone', errno.ENOTDIR: 'a part of its path is a file',
+        errno.EIO: 'the disk reports an error'}
+
+@contextmanager
+def writing(path):
+    "Say in one sentence why `path` cannot be written"
+    try: yield
+    except OSError as e:
+        of_another = e.filename and str(Path(path).parent) not in str(e.filename)
+        if e.errno not in _WHY or of_another: raise
+        raise type(e)(f"{path} cannot be written: {_WHY[e.errno]}. Nothing was overwritten; "
+                      "mend that, and run the same command again") from None
+
 # %% ../nbs/00_core.ipynb #atomic-write
+def _alive(pid:int)->bool: # is there a process with this number?
+    if os.name != 'posix': return True # where it cannot be asked
+    try: os.kill(pid, 0)
+    except ProcessLookupError: return False
+    except OSError: return True
+    return True
+
+def _leftovers(path): # of processes that ended while they wrote `path`
+    for o in path.parent.glob(f'.{escape(path.name)}.*'):
+        pid = o.name.rpartition('.')[2]
+        if pid.isdecimal() and not _alive(int(pid)): yield o
+
 @contextmanager
 def atomic_write(path): # yields the temporary path to write to
     "Write a file beside `path` and move it there at the end; after an error `path` is as it was"
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = Path(path).expanduser()
     tmp = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        yield tmp
-        with open(tmp, 'rb+') as f: os.fsync(f.fileno())
-        os.replace(tmp, path)
-    finally: tmp.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for o in _leftovers(path): o.unlink(missing_ok=True)
+        try:
+            yield tmp
+            with open(tmp, 'rb+') as f: os.fsync(f.fileno())
+            os.replace(tmp, path)
+        finally: tmp.unlink(missing_ok=True)
 
 # %% ../nbs/00_core.ipynb #write-json
 def _not_finite(obj, at=''):
@@ -127,7 +159,7 @@ def _not_finite(obj, at=''):
 
 def write_json(path, obj)->Path:
     "Write `obj` to `path` as readable JSON, all of it or nothing"
-    path = Path(path)
+    path = Path(path).expanduser()
     for at in _not_finite(obj):
         raise ValueError(f"{path} is not written: {at} is NaN or infinite, and that is no result")
     text = json.dumps(obj, indent=1, ensure_ascii=False, allow_nan=False) + '\n'
@@ -137,7 +169,8 @@ def write_json(path, obj)->Path:
 def read_json(path):
     "The object that `write_json` wrote to `path`"
     def refuse(word): raise ValueError(f"it holds {word}")
-    try: return json.loads(Path(path).read_text(encoding='utf-8'), parse_constant=refuse)
+    path = Path(path).expanduser()
+    try: return json.loads(path.read_text(encoding='utf-8'), parse_constant=refuse)
     except ValueError as e:
         why = f'line {e.lineno}: {e.msg}' if isinstance(e, json.JSONDecodeError) else str(e)
         raise ValueError(f"{path} is not JSON ({why}); delete it to have it made again") from None
@@ -199,3 +232,18 @@ def progress(items=None, desc='', **kw)->tqdm:
     usual = dict(leave=False, mininterval=0.5, ncols=ncols, nrows=20, file=_place(),
                  position=0, disable=quiet) # nrows: some terminals say that they have no rows
     return tqdm(items, desc=desc, **{**usual, **kw})
+
+# %% ../nbs/00_core.ipynb #kept-modes
+@contextmanager
+def kept_modes(*models):
+    "After the block every layer of these networks is in the mode in which it was before"
+    modes = [(m, m.training) for model in models for m in model.modules()]
+    try: yield
+    finally:
+        for m, training in modes: m.training = training
+
+# %% ../nbs/00_core.ipynb #load-rooms
+def load_rooms(package:str): # such as `icd_nb.features`
+    "Import every module of a package, so that what they register is known"
+    for room in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f'{package}.{room.name}')

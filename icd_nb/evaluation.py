@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from .core import get_device
 from .data import test_batches
+from .data.loaders import check_data
 from .decoupling import eval_mode, main_logits
 from .speed import to_model_dtype
 
@@ -34,11 +35,12 @@ def _batch_size(data, device): # such that a batch takes about as much memory fo
     return max(16, usual*32**2//data.augment.size**2)
 
 @torch.no_grad()
-def evaluate(model:nn.Module, data, # an `ImageData`
+def evaluate(model:nn.Module, data, # an `ImageData` or a `LoaderData`
              device='auto',
              bs:int=None # images at a time; None: 250 of 32×32 on a CPU, 500 on a GPU
             )->dict: # `top1`, `top5` in percent, `loss`
     "Accuracy and cross entropy over the test images, in single precision"
+    check_data(data)
     device = get_device(device)
     total, n = torch.zeros(4, device=device, dtype=torch.float64), len(data.test_y)
     with eval_mode(model.to(device)):

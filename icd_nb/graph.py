@@ -11,20 +11,24 @@ from contextlib import contextmanager
 import torch
 
 # %% ../nbs/08b_graph.ipynb #undone
+def _tensors(state): # of one parameter in an optimizer: momentum, in AdamW moments and steps
+    return [(k, v) for k, v in state.items() if torch.is_tensor(v)]
+
 @contextmanager
 def undone(students # anything with `model`, `objective` and `opt`
           ):
     "Steps inside the block leave no trace in networks, objectives and optimizers"
     modules = [m for st in students for m in (st.model, st.objective)]
     kept = [{k: v.clone() for k, v in m.state_dict().items()} for m in modules]
-    moved = [{p: state['momentum_buffer'].clone() for p, state in st.opt.state.items()}
+    moved = [{p: {k: v.clone() for k, v in _tensors(state)} for p, state in st.opt.state.items()}
              for st in students]
     try: yield
     finally:
         for m, state in zip(modules, kept): m.load_state_dict(state)
         for st, old in zip(students, moved):
             for p, state in st.opt.state.items():
-                state['momentum_buffer'].copy_(old.get(p, torch.zeros_like(p)))
+                before = old.get(p, {})
+                for k, v in _tensors(state): v.copy_(before.get(k, torch.zeros_like(v)))
 
 # %% ../nbs/08b_graph.ipynb #side-by-side
 def side_by_side(jobs # functions without arguments

@@ -6,15 +6,17 @@
 __all__ = ['standing', 'plot_history']
 
 # %% ../nbs/08m_history.ipynb #history-imports
-import json, math
+import json, math, warnings
 from dataclasses import asdict
 import matplotlib.pyplot as plt
 import torch
 from fastcore.basics import patch
 from torch import nn
-from .checkpoint import all_tensors, not_finite, read_state, write_state
+from .checkpoint import (
+    all_tensors, check_there, drop_spares, not_finite, read_state, write_state)
 from .core import NUMBERS_VERSION, atomic_write, short_hash
 from .evaluation import evaluate
+from .models import load_weights
 from .student import Student
 from .weights import architecture, model_fingerprint, save_weights, shapes_of
 
@@ -64,30 +66,41 @@ def _network(model)->str: # a short name of an architecture
     structure = short_hash([architecture(model), shapes_of(model.state_dict())])
     return f'{type(model).__name__} {structure}'
 
+def _frozen(model)->dict: # {} where nothing is
+    layers = [k for k, m in model.named_modules() if model.training and not m.training]
+    weights = [k for k, p in model.named_parameters() if not p.requires_grad]
+    return {k: v for k, v in dict(frozen_layers=layers, frozen_weights=weights).items() if v}
+
 @patch
 def about(self:Student, data, teacher, seed, precision)->dict:
     "What this training belongs to"
     if not self.objective.needs_teacher: teacher = None
     network = teacher if teacher is None or isinstance(teacher, nn.Module) else teacher.model
-    return dict(objective=self.objective.settings(), recipe=asdict(self.recipe),
+    return dict(objective=self.objective.settings(), recipe=self.recipe.settings(),
                 seed=self.seed, seed_of_batches=seed,
-                scales=list(self.scales), chained=self.cells[1],
+                scales=list(self.scales), chained=self.pooling[1],
                 images=dict(name=data.name, fingerprint=data.fingerprint),
                 teacher=None if network is None else model_fingerprint(network),
-                precision=precision, code=NUMBERS_VERSION, network=_network(self.model))
+                precision=precision, code=NUMBERS_VERSION, network=_network(self.model),
+                **_frozen(self.model))
 
 # %% ../nbs/08m_history.ipynb #save
+_NUMBERS, _STATES = ('epoch', 'history', 'rows', 'names', 'spent'), ('model', 'objective', 'opt')
+
+@patch(as_prop=True)
+def _weights_alone(self:Student): return self.done and self.keep == 'weights'
+
 @patch
 def save(self:Student):
     "Write weights if it is done, one line of metrics per epoch, and then the checkpoint"
     if not self.folder: return
+    check_there(self.folder)
     if what := self._not_finite():
         return self.fail(f"{what} was not finite in epoch {self.epoch+1}, step {len(self.rows)}")
     self._write_products()
-    write_state(self.folder, dict(
-        model=self.model.state_dict(), objective=self.objective.state_dict(),
-        opt=self.opt.state_dict(), epoch=self.epoch, history=self.history,
-        rows=self.rows, names=self.names, spent=self.spent))
+    states = {} if self._weights_alone else {k: getattr(self, k).state_dict() for k in _STATES}
+    write_state(self.folder, states | {k: getattr(self, k) for k in _NUMBERS})
+    if self._weights_alone: drop_spares(self.folder)
 
 @patch
 def _write_products(self:Student): # the files that others read
@@ -100,9 +113,20 @@ def resume(self:Student):
     "Go on from the checkpoint, if there is one"
     state = read_state(self.folder, self.device) if self.folder else None
     if state is None: return
-    for k in ('model', 'objective', 'opt'): getattr(self, k).load_state_dict(state[k])
-    for k in ('epoch', 'history', 'rows', 'names', 'spent'): setattr(self, k, state[k])
+    if 'model' not in state: return self._resume_finished(state)
+    for k in _STATES: getattr(self, k).load_state_dict(state[k])
+    for k in _NUMBERS: setattr(self, k, state[k])
     if self.done: self._write_products() # in case it was stopped between the two
+
+@patch
+def _resume_finished(self:Student, state): # its weights are in a file of their own
+    weights = self.folder/'student.safetensors'
+    if not weights.exists():
+        return warnings.warn(f"{self.folder}: the weights of this finished training are not there "
+                             "any more, so it is done again")
+    load_weights(self.model, weights)
+    for k in _NUMBERS: setattr(self, k, state[k])
+    drop_spares(self.folder)
 
 # %% ../nbs/08m_history.ipynb #result
 @patch

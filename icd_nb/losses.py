@@ -177,9 +177,10 @@ def objective(method:str, # a name in `METHODS`, or a sum such as `icd_kd+at`
     names = _hyper_names()
     for name in hyper: check_choice(name, names, 'hyper-parameter')
     own = None if scales is None else parse_scales(scales)
-    makers = [METHODS[check_choice(o.strip(), METHODS, 'method')] for o in method.split('+')]
+    makers = [METHODS[check_choice(name.strip(), METHODS, 'method')] for name in method.split('+')]
     first, *others = [make(own or (1,2,4), gamma, **hyper) for make in makers]
-    more = [(w, term) for o in others for _, w, term in Objective(o).items() if not term.beside]
+    more = [(w, term) for other in others for _, w, term in Objective(other).items()
+            if not term.beside]
     made = Objective(first, *more)
     made.scales = own
     return made

@@ -9,11 +9,15 @@ __all__ = ['record_of', 'methods_of', 'hyper_defaults', 'uses_beta', 'Published'
 import inspect, re
 from dataclasses import dataclass
 from functools import lru_cache
+from .core import load_rooms
 from .features.maps import beside_ce
 from .losses import METHODS
 from .records import Record
-import icd_nb.features.relations, icd_nb.features.review # they register their methods
+import icd_nb.features.relations, icd_nb.features.review # in the order of the tables
 import icd_nb.hints.terms # which brings those of features.contrast too
+
+# %% ../nbs/08a_methods.ipynb #other-methods
+load_rooms('icd_nb.features') # and what else stands there
 
 # %% ../nbs/08a_methods.ipynb #logit-records
 _LOGIT_RECORDS = dict(ce=Record('student', 'RepDistiller', 'logits', base=None, clip=None))
@@ -31,11 +35,11 @@ def record_of(method:str # a name in `METHODS`; a sum has the record of its firs
     own = getattr(METHODS.get(name), 'record', None)
     return own or _LOGIT_RECORDS.get(name) or Record()
 
-def methods_of(table:str # `logits`, `features` or `other`
+def methods_of(*tables # `logits`, `features` or `other`
               )->list:
-    "The names of the methods that stand in this table, in its order"
+    "The names of the methods that stand in these tables, in their order"
     names = dict.fromkeys([*_LOGIT_RECORDS, *METHODS])
-    return [n for n in names if record_of(n).table == table]
+    return [name for table in tables for name in names if record_of(name).table == table]
 
 # %% ../nbs/08a_methods.ipynb #hyper-names
 @lru_cache(maxsize=None)

@@ -6,17 +6,19 @@
 __all__ = ['Student']
 
 # %% ../nbs/08l_student.ipynb #student-imports
-import copy
+import copy, warnings
+from contextlib import nullcontext
 from pathlib import Path
 import torch
 from fastcore.basics import patch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
-from .core import parse_scales, seed_of
+from .core import check_choice, parse_scales, seed_of
 from .decoupling import eval_mode, Scorer
 from .evaluation import hits
-from .losses import CE
-from .recipe import Recipe
+from .foreign import LoneImage, idle_parts, start_momentum
+from .kd import CE, smoothed
+from .recipe import Recipe, make_optimizer
 from .speed import keep_depthwise, loss_and_gradients, set_scalar, to_model_dtype
 from .teacher import check_map, check_memory, scores
 from .terms import Objective, Term
@@ -28,8 +30,8 @@ def _as_objective(given)->Objective:
     if isinstance(given, Term): return Objective(copy.deepcopy(given))
     if isinstance(given, Objective): return copy.deepcopy(given)
     hint = ''
-    if isinstance(given, str):
-        hint = f": write objective={given!r} as objective('{given}') of icd_nb.losses"
+    if isinstance(given, str): hint = f": write objective('{given}') of icd_nb.losses"
+    elif callable(given): hint = f": call it first, as in {given.__name__}()"
     raise ValueError("a student's objective is a sum of terms such as objective('icd_kd') or "
                      f"CE() + KD(), not {given!r}{hint}")
 
@@ -42,18 +44,20 @@ class Student:
                  seed:int=0, # of what is drawn inside: adapters, dropout
                  name:str='student',
                  folder=None, # where it is kept; without one nothing is stored
-                 chained:bool=True # as in `multiscale_pool`
+                 chained:bool=True, # as in `multiscale_pool`
+                 keep:str='weights' # in its folder, when it is done; `all`: its last checkpoint too
                 ):
         if not isinstance(model, nn.Module):
+            call = f": call it first, as in {model.__name__}()" if callable(model) else ''
             raise ValueError("a student's model is a network, such as "
-                             f"create_model('resnet8', 20), not {model!r}")
+                             f"create_model('resnet8', 20), not {model!r}{call}")
         # What it is
         self.model, self.recipe, self.seed, self.name = model, recipe, seed, name
-        self.objective = _as_objective(objective)
+        self.objective = smoothed(_as_objective(objective), recipe.label_smoothing)
         self.scales = self._choose(scales) if self.objective.needs_local else ()
-        self.cells = (self.scales, chained or not self.scales) # what it asks of a teacher
+        self.pooling = (self.scales, chained or not self.scales) # what it asks of a teacher
         self.folder = Path(folder).expanduser() if folder else None
-        self.frozen = [m for m in model.modules() if not m.training] if model.training else []
+        self.keep = check_choice(keep, ('weights', 'all'), 'keep')
         # How far it has come
         self.epoch = 0 # the last epoch that is finished
         self.history = [] # one dict per finished epoch
@@ -64,9 +68,12 @@ class Student:
         self.spent = 0. # seconds
         # What `prepare` makes
         self.device = self.speed = None # where and how it computes
+        self.image_size = None # side of its images, in pixels
         self.scorer = None # from images to scores of the whole image and of cells
         self.opt = self.params = None # the optimizer, and the parameters that it trains
+        self.frozen = [] # layers that stay in eval mode
         self.infinite = set() # names of constants that are infinite, such as an attention's mask
+        self.looked = False # for parts of the network that get no gradient?
         self.piece = None # compiled: from scores to gradients in one function
         self.now = 0 # the epoch that warm-ups see: a number, or a tensor where a step is compiled
         self.compile_seconds = 0.
@@ -115,16 +122,18 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
             device, speed):
     "Move to the device, build what the terms need, and make the optimizer"
     self.device, self.speed, self.piece, self.now = device, speed, None, 0
+    layers = [*self.model.modules()] if self.model.training else []
+    self.frozen = [m for m in layers if not m.training]
+    self.image_size = batch.x.shape[-1]
     speed.place(self.model, device)
     if speed.precision == 'bf16' and device.type == 'cpu': keep_depthwise(self.model)
-    self.scorer = Scorer(self.model, *self.cells)
+    self.scorer = Scorer(self.model, *self.pooling)
     _seed_torch(self.seed, 'adapters')
     if teacher is not None: self.build(batch, labels, teacher)
     self.objective.to(device)
     self.params = [*self.model.parameters(), *self.objective.parameters()]
-    r = self.recipe
-    self.opt = torch.optim.SGD(self.params, r.lr, r.momentum, weight_decay=r.weight_decay,
-                               fused=speed.fused)
+    self.opt = make_optimizer(self.recipe, self.params, speed.fused,
+                              speed.graph and device.type == 'cuda')
     self.infinite = {k for k, v in self.model.state_dict().items() if v.isinf().any()}
 
 # %% ../nbs/08l_student.ipynb #build
@@ -139,7 +148,7 @@ def build(self:Student, batch, labels, teacher):
     teacher.watch(self.objective.teacher_layers)
     t = self._own_scores(teacher(batch))
     check_map(self.name, self.scorer, self.scales)
-    check_map('the teacher', getattr(teacher, 'scorers', {}).get(self.cells), self.scales)
+    check_map('the teacher', getattr(teacher, 'scorers', {}).get(self.pooling), self.scales)
     self.objective.build(s, t)
 
 @patch
@@ -150,8 +159,8 @@ def score(self:Student, x):
 
 @patch
 def _own_scores(self:Student, said): # of what the teacher says, the cells that were asked for
-    if self.cells in said: return said[self.cells]
-    pooled = '' if self.cells[1] else ', pooled directly'
+    if self.pooling in said: return said[self.pooling]
+    pooled = '' if self.pooling[1] else ', pooled directly'
     raise ValueError(f"{self.name} asks for the scales {self.scales}{pooled}, and the cached "
                      f"teacher knows {[k for k, _ in said]}: cache it with these scales")
 
@@ -163,15 +172,26 @@ def step(self:Student, batch,
         )->torch.Tensor: # the terms, their total, and the part of the images that were right
     "One training step"
     _seed_torch(self.seed, self.epoch, i)
-    s = self.score(batch.x)
-    s.index = batch.index
     self.opt.zero_grad()
-    total, parts = self.backward(s, t, batch.y)
+    with LoneImage() if len(batch.y) == 1 < self.recipe.bs else nullcontext():
+        s = self.score(batch.x)
+        s.index = batch.index
+        total, parts = self.backward(s, t, batch.y)
+    if not self.looked: self.look()
     if self.recipe.clip is not None: clip_grad_norm_(self.params, self.recipe.clip)
+    start_momentum(self.opt)
     self.opt.step()
     self.names = [*parts, 'total']
     right = hits(s.logits.detach(), batch.y)/len(batch.y)
     return torch.stack([v.detach().float() for v in (*parts.values(), total, right)])
+
+@patch
+def look(self:Student):
+    "Say which parts of the network got no gradient"
+    self.looked, idle = True, idle_parts(self.model)
+    if idle: warnings.warn(f"{self.name}: {', '.join(idle)} of {type(self.model).__name__} got no "
+                           "gradient in the first step, so that nothing trains them; switch off "
+                           "auxiliary heads, which cost time and teach nothing")
 
 @patch
 def backward(self:Student, s, t, y)->tuple: # total, terms

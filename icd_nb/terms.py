@@ -16,8 +16,9 @@ class _Summand: # what can be weighted and added: terms and objectives
     def __mul__(self, w):
         if not isinstance(w, (int, float)): return NotImplemented
         return Objective(*((w*v, term) for _, v, term in Objective(self).items()))
-    def __add__(self, o): return Objective(self, o) if isinstance(o, _Summand) else NotImplemented
-    def __radd__(self, o): return Objective(self) if o == 0 else NotImplemented # for sum()
+    def __add__(self, other):
+        return Objective(self, other) if isinstance(other, _Summand) else NotImplemented
+    def __radd__(self, other): return Objective(self) if other == 0 else NotImplemented # for sum()
     __rmul__ = __mul__
 
 class Term(_Summand, nn.Module):
@@ -99,14 +100,14 @@ class Objective(_Summand, nn.Module):
         super().__init__()
         self.weights, self.terms = {}, nn.ModuleDict() # both by name
         self.scales = None # of the cells, where it was made for certain ones
-        for o in terms: self._add(o)
+        for part in terms: self._add(part)
 
-    def _add(self, o):
-        if isinstance(o, Objective):
-            for _, w, term in o.items(): self._add((w, term))
-            self.scales = o.scales or self.scales
+    def _add(self, part):
+        if isinstance(part, Objective):
+            for _, w, term in part.items(): self._add((w, term))
+            self.scales = part.scales or self.scales
             return
-        w, term = o if isinstance(o, tuple) else (1., o)
+        w, term = part if isinstance(part, tuple) else (1., part)
         if not isinstance(term, Term):
             raise ValueError(f"an objective is made of terms, such as CE() or KD(), not {term!r}")
         name, n = term.name, 2
@@ -118,7 +119,8 @@ class Objective(_Summand, nn.Module):
         return [(name, self.weights[name], term) for name, term in self.terms.items()]
 
     def __repr__(self):
-        return ' + '.join(f'{o!r}' if w == 1 else f'{w:g}*{o!r}' for _, w, o in self.items())
+        weighted = [f'{term!r}' if w == 1 else f'{w:g}*{term!r}' for _, w, term in self.items()]
+        return ' + '.join(weighted)
 
 # %% ../nbs/05a_terms.ipynb #forward
 @patch
@@ -130,40 +132,40 @@ def forward(self:Objective, s:Scores, t:Scores, y:Tensor, # student, teacher (or
     def weight(w, term): return w if epoch is None else w*term.factor(epoch)
     parts = {name: weight(w, term) * term(s, t, y) for name, w, term in self.items()}
     first, *others = parts.values()
-    return sum(others, first), {name: o.detach() for name, o in parts.items()}
+    return sum(others, first), {name: part.detach() for name, part in parts.items()}
 
 # %% ../nbs/05a_terms.ipynb #needs-local
 @patch(as_prop=True)
 def needs_local(self:Objective)->bool:
     "Whether a term looks at cells"
-    return any(o.needs_local for o in self.terms.values())
+    return any(term.needs_local for term in self.terms.values())
 
 @patch(as_prop=True)
 def needs_teacher(self:Objective)->bool:
     "Whether a term looks at the teacher"
-    return any(o.needs_teacher for o in self.terms.values())
+    return any(term.needs_teacher for term in self.terms.values())
 
 @patch(as_prop=True)
 def student_layers(self:Objective)->tuple:
     "The student's layers that the terms want to see"
-    return tuple(dict.fromkeys(l for o in self.terms.values() for l in o.student_layers))
+    return tuple(dict.fromkeys(l for term in self.terms.values() for l in term.student_layers))
 
 @patch(as_prop=True)
 def teacher_layers(self:Objective)->tuple:
     "The teacher's layers that the terms want to see"
-    return tuple(dict.fromkeys(l for o in self.terms.values() for l in o.teacher_layers))
+    return tuple(dict.fromkeys(l for term in self.terms.values() for l in term.teacher_layers))
 
 # %% ../nbs/05a_terms.ipynb #bind
 @patch
 def bind(self:Objective, student:nn.Module, teacher:nn.Module, x:Tensor, # a few images `[B,3,H,W]`
          labels:Tensor=None): # of all training images
     "Let each term choose its layers"
-    for o in self.terms.values(): o.bind(student, teacher, x, labels)
+    for term in self.terms.values(): term.bind(student, teacher, x, labels)
 
 @patch
 def build(self:Objective, s:Scores, t:Scores):
     "Let each term make its adapters"
-    for o in self.terms.values(): o.build(s, t)
+    for term in self.terms.values(): term.build(s, t)
 
 # %% ../nbs/05a_terms.ipynb #check
 @patch
@@ -179,6 +181,19 @@ def check(self:Objective, s:Scores, t:Scores):
         raise ValueError(f"{self} compares cells: score both networks with Scorer(model, scales=…)")
     if s.scales != t.scales:
         raise ValueError(f"the student's cells have scales {s.scales}, the teacher's {t.scales}")
+
+# %% ../nbs/05a_terms.ipynb #objective-markdown
+def _in_words(term)->str:
+    if isinstance(term, Warmup):
+        return f'{_in_words(term.term)}; at full strength after {term.epochs:g} epochs'
+    doc = type(term.term if isinstance(term, Wrapped) else term).__doc__
+    return doc.strip().splitlines()[0] if doc else '–'
+
+@patch
+def _repr_markdown_(self:Objective)->str:
+    "The sum as a table with one row per term"
+    lines = [f'| {w:g} | `{term!r}` | {_in_words(term)} |' for _, w, term in self.items()]
+    return '\n'.join(['| weight | term | what it does |', '|---|---|---|', *lines])
 
 # %% ../nbs/05a_terms.ipynb #term-settings
 def _plain(v): # an argument as JSON can hold it

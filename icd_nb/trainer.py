@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['plain_step', 'plain_fit', 'step_all', 'prepare_all', 'last_epoch', 'training_bar', 'fit_many', 'fit', 'Recipe',
-           'default_lr', 'Speed', 'Student', 'evaluate', 'plot_history']
+           'default_lr', 'Speed', 'Student', 'evaluate', 'plot_history', 'export_model']
 
 # %% ../nbs/09_trainer.ipynb #94188642
-import time
+import copy, time
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -17,18 +17,23 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from tqdm.std import tqdm
 from .checkpoint import Keeper, claim
-from .core import get_device, progress
+from .core import get_device, kept_modes, progress
 from .data import steps_per_epoch, test_batches, train_batches
+from .data.loaders import check_data
 from .decoupling import Scorer
+from .files import alone
 from .evaluation import evaluate, hits
+from .export import export_model # a student gets its `export` with it
 from .graph import Graphs, side_by_side, undone
 from .history import plot_history, standing
-from .recipe import Recipe, default_lr
+from .kd import smoothed
+from .recipe import Recipe, default_lr, make_optimizer
 from .speed import Speed, to_model_dtype
 from .student import Student
 from .teacher import Teacher, check_teacher
 
-_all_ = ['Recipe', 'default_lr', 'Speed', 'Student', 'evaluate', 'plot_history'] # also found here
+_all_ = ['Recipe', 'default_lr', 'Speed', 'Student', 'evaluate', 'plot_history', # also found here
+         'export_model']
 
 # %% ../nbs/09_trainer.ipynb #plain-loop
 def plain_step(student, teacher, # functions from images to `Scores`
@@ -49,8 +54,8 @@ def plain_fit(student:nn.Module, teacher:nn.Module, data, objective, recipe:Reci
     "Train `student` on `teacher`: the reference for everything else in this room"
     scales = (1,2,4) if objective.needs_local else ()
     score_student, score_teacher = Scorer(student, scales), Scorer(teacher.eval())
-    opt = torch.optim.SGD(student.parameters(), recipe.lr, recipe.momentum,
-                          weight_decay=recipe.weight_decay)
+    opt, objective = make_optimizer(recipe, student.parameters()), copy.deepcopy(objective)
+    smoothed(objective, recipe.label_smoothing)
     curve = []
     for epoch in range(1, recipe.epochs+1):
         student.train()
@@ -72,9 +77,9 @@ def step_all(students, batch, teacher, i,
             )->list: # one row of terms per student
     "One step of all students on the same batch, scored once by the teacher"
     t = teacher(batch) if teacher else {}
-    if not streams: return [st.step(batch, t.get(st.cells), i) for st in students]
+    if not streams: return [st.step(batch, t.get(st.pooling), i) for st in students]
     # What one stream keeps of the scores, another must not read: each gets a record of its own.
-    own = [replace(t[st.cells]) if st.cells in t else None for st in students]
+    own = [replace(t[st.pooling]) if st.pooling in t else None for st in students]
     return side_by_side([partial(st.step, batch, s, i) for st, s in zip(students, own)])
 
 # %% ../nbs/09_trainer.ipynb #prepare-all
@@ -84,7 +89,7 @@ def prepare_all(students, data, teacher, batch, device, speed,
     "Everything on the device and compiled"
     check_teacher(teacher)
     if isinstance(teacher, nn.Module):
-        teacher = Teacher(teacher, [st.cells for st in students], device, speed)
+        teacher = Teacher(teacher, [st.pooling for st in students], device, speed)
     elif teacher is not None: teacher.check(data)
     for st, about in zip(students, abouts or [None]*len(students)):
         if st.folder: claim(st.folder, about)
@@ -134,7 +139,7 @@ def _run_epoch(students, epoch, data, teacher, bs, seed, step, keeper, bar):
     for st in students:
         if not st.error: st.end(epoch, data, teacher)
 
-def _run_epochs(students, data, teacher, bs, seed, step, keeper, bar):
+def _run_epochs(students, data, teacher, bs, seed, step, keeper, bar, on_epoch):
     "The epochs that are left"
     bar.unpause() # what was prepared until now says nothing about the time of a step
     with keeper.watching():
@@ -146,30 +151,36 @@ def _run_epochs(students, data, teacher, bs, seed, step, keeper, bar):
             bar.set_description_str(standing(students), refresh=False)
             _run_epoch(now, epoch, data, teacher, bs, seed, step, keeper, bar)
             if keeper.stop or keeper.due() or any(st.done for st in now): keeper.save(now)
+            for st in now:
+                if on_epoch and st.epoch == epoch: on_epoch(st, st.history[-1])
             if keeper.stop: break
 
 # %% ../nbs/09_trainer.ipynb #fit-many
 def fit_many(students, # they train side by side, on the same batches
-             data, # an `ImageData`
+             data, # an `ImageData` or a `LoaderData`
              teacher=None, # a network that they learn from, or a `CachedTeacher`
              seed:int=0, # of the batches
              device='auto',
              speed:Speed=Speed(), # how a step is computed
              deadline:float=None, # stop cleanly before this `time.monotonic()`
-             bar=None # the line of progress of a larger whole, as from `training_bar`
+             bar=None, # the line of progress of a larger whole, as from `training_bar`
+             on_epoch=None # called after each epoch with a student and what it has logged
             ):
     "Train all `students` to their last epoch; those with a checkpoint go on from it"
+    check_data(data)
     check_teacher(teacher)
     bs, device = _batch_size(students), get_device(device)
     speed, data = speed.on(device), data.settle(device)
     abouts = [st.about(data, teacher, seed, speed.precision) if st.folder else None
               for st in students]
-    with torch.random.fork_rng(), speed.compiling():
+    models, folders = [st.model for st in students], [st.folder for st in students if st.folder]
+    with (alone(*(o/'training' for o in folders)), torch.random.fork_rng(), speed.compiling(),
+          kept_modes(*models)):
         first = next(train_batches(data, bs, seed, 0, device=device))
         teacher, step = prepare_all(students, data, teacher, first, device, speed, abouts)
         steps = last_epoch(students)*steps_per_epoch(data, bs)
         with training_bar(steps) if bar is None else nullcontext(bar) as line:
-            _run_epochs(students, data, teacher, bs, seed, step, Keeper(deadline), line)
+            _run_epochs(students, data, teacher, bs, seed, step, Keeper(deadline), line, on_epoch)
     return students
 
 def _batch_size(students)->int: # the one that all have in common
@@ -186,7 +197,7 @@ def _batch_size(students)->int: # the one that all have in common
 # %% ../nbs/09_trainer.ipynb #fit
 @delegates(fit_many)
 def fit(student:Student,
-        data, # an `ImageData`
+        data, # an `ImageData` or a `LoaderData`
         teacher=None, # a network that it learns from, or a `CachedTeacher`
         seed:int=0, # of the batches
         **kwargs)->Student:

@@ -9,11 +9,12 @@ __all__ = ['HARMLESS', 'CONVERT', 'WRAPPERS', 'numpy_number', 'open_pickle', 'te
 
 # %% ../nbs/02g_weights.ipynb #weights-imports
 import argparse, pathlib, re, warnings, zipfile
+from collections import Counter
 from pathlib import Path
 import numpy as np
 import torch, torch.nn as nn
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from .core import atomic_write, fingerprint, short_hash
 
 # %% ../nbs/02g_weights.ipynb #numpy-number
@@ -37,25 +38,37 @@ HARMLESS = [argparse.Namespace, np.ndarray, np.dtype, *_DTYPES, *_PATHS,
 CONVERT = ("import torch; from icd_nb.weights import unwrap; "
            "torch.save(unwrap(torch.load({!r}, weights_only=False)), 'weights.pth')")
 
-def _is_script(path): # TorchScript is a zip file with code in it
-    if not zipfile.is_zipfile(path): return False
-    with zipfile.ZipFile(path) as z: names = z.namelist()
-    return any('/code/' in o or o.endswith('constants.pkl') for o in names)
+def _look_into(path): # `torch.save` and TorchScript write zip files, with a checksum of each part
+    if not zipfile.is_zipfile(path): return
+    with zipfile.ZipFile(path) as z: names, damaged = z.namelist(), z.testzip()
+    if damaged: raise ValueError(f"{path} is damaged: the checksum of its part {damaged} is wrong")
+    if any('/code/' in o or o.endswith('constants.pkl') for o in names): raise ValueError(
+        f"{path} is a TorchScript program, not a file of weights. "
+        "If you trust its author, keep its weights: "
+        f"torch.save(torch.jit.load({str(path)!r}).state_dict(), 'weights.pth')")
+
+def _instead(path)->str: # what a file is instead of a checkpoint, where its beginning says so
+    with open(path, 'rb') as f: head = f.read(64)
+    if not head: return 'is empty'
+    if head.startswith(b'version https://git-lfs'):
+        return 'is a pointer to a file of Git LFS: fetch the file itself with `git lfs pull`'
+    if head.lstrip()[:1] == b'<': return 'is a web page: download the file itself'
+    if head[8:9] == b'{': return 'is a safetensors file: let its name end in .safetensors'
+    return ''
 
 def _pickle_error(path, e)->ValueError: # what to tell the user about `e`
     if found := re.search(r'GLOBAL ([\w.]+)', str(e)): return ValueError(
         f"{path} holds a {found[1]}, which could run code when it is opened, so it was not opened. "
         "If you trust its author, keep its weights alone: "
         f"python -c \"{CONVERT.format(str(path))}\"")
-    return ValueError(f"{path} cannot be read as a PyTorch checkpoint ({type(e).__name__}); "
-                      "is it whole? .safetensors files must end in .safetensors")
+    unread = f'cannot be read as a PyTorch checkpoint ({type(e).__name__}); is it whole?'
+    return ValueError(f"{path} {_instead(path) or unread}")
 
 def open_pickle(path):
     "What `torch.save` wrote to `path`; `ValueError` if it is more than tensors and plain values"
-    if _is_script(path): raise ValueError(
-        f"{path} is a TorchScript program, not a file of weights. "
-        "If you trust its author, keep its weights: "
-        f"torch.save(torch.jit.load({str(path)!r}).state_dict(), 'weights.pth')")
+    try: _look_into(path)
+    except ValueError: raise
+    except Exception as e: raise _pickle_error(path, e) from None
     try:
         with torch.serialization.safe_globals(HARMLESS):
             return torch.load(path, map_location='cpu', weights_only=True)
@@ -66,6 +79,8 @@ def tensor_levels(obj, # a checkpoint, or a part of one
                   at='' # where that part lies
                  )->list: # pairs of a place such as `model.state_dict` and a dict name → tensor
     "The dictionaries in a checkpoint that hold tensors; running averages (EMA) come last"
+    if isinstance(obj, nn.Module): obj = obj.state_dict()
+    if isinstance(obj, (list, tuple)): obj = {str(i): o for i, o in enumerate(obj)}
     if not isinstance(obj, dict): return []
     here = {k: v for k, v in obj.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
     below = [o for k, v in obj.items() for o in tensor_levels(v, f'{at}.{k}' if at else str(k))]
@@ -92,13 +107,16 @@ def shapes_of(state:dict)->dict: # name → shape
     "The shapes of weights, less the counters of batch norms"
     return {k: tuple(v.shape) for k, v in state.items() if not counts_steps(k)}
 
-def _plain_names(state): # without what `torch.compile` and DDP leave in the middle of names
-    def plain(k): return re.sub(r'(^|\.)(_orig_mod|module)(?=\.)', '', k).lstrip('.')
+_INNER = '_orig_mod|module|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module'
+
+def _plain_names(state): # without what compiling and sharing out leave in the middle of names
+    def plain(k): return re.sub(rf'(^|\.)({_INNER})(?=\.)', '', k).lstrip('.')
     return {plain(k): v for k, v in state.items()}
 
-def _prefixes(names, want): # that lead to one of the wanted names; the shortest come first
-    ends = {k[:-len(o)] for o in list(want)[:1] for k in names if k.endswith(o)}
-    return sorted({'', *(o for o in ends if o.endswith('.'))}, key=lambda o: (len(o), o))
+def _prefixes(names, want): # those that lead to most wanted names; the shortest come first
+    parts = ((k[:i+1], k[i+1:]) for k in names for i, c in enumerate(k) if c == '.')
+    leads = Counter(prefix for prefix, rest in parts if rest in want)
+    return sorted({'', *(o for o, _ in leads.most_common(8))}, key=lambda o: (len(o), o))
 
 def _views(obj, want): # each dictionary behind each prefix: place, prefix, weights there, all names
     for at, state in tensor_levels(obj):
@@ -120,6 +138,10 @@ def _report(at, prefix, others): # a sentence about what was left out
     where = ' and '.join(where) or 'as they are'
     return f'the weights were read {where}, and {len(others)} other tensors ({few}) left out'
 
+def _averages(obj, at): # a sentence about running averages that were not taken
+    ema = [o for o, _ in tensor_levels(obj) if 'ema' in o.lower() and o != at]
+    return f"the running averages under {ema[0]!r} are not used" if ema else ''
+
 def find_weights(obj, want:dict # name → shape
                 )->tuple: # weights, what was left out (a sentence, or '')
     "The weights in a checkpoint that fit a network; where none fit, those that come nearest"
@@ -131,7 +153,8 @@ def find_weights(obj, want:dict # name → shape
         if fits - len(misfits) > score: best, score = (inner, ''), fits - len(misfits)
         if fits < len(want) or misfits: continue
         kept = {k: v for k, v in inner.items() if k in want or counts_steps(k)}
-        return kept, _report(at, prefix, [k for k in names if not k.startswith(prefix)] + more)
+        left_out = _report(at, prefix, [k for k in names if not k.startswith(prefix)] + more)
+        return kept, '; '.join(o for o in (left_out, _averages(obj, at)) if o)
     return best
 
 # %% ../nbs/02g_weights.ipynb #read-weights
@@ -144,8 +167,11 @@ def _read_safetensors(path):
         state = load_file(path)
     except SafetensorError as e:
         raise ValueError(f"{path} is not a whole .safetensors file ({e})") from None
-    if note.get('sum', _sum(state)) == _sum(state): return state
-    raise ValueError(f"{path} is damaged: its weights are not those that were written")
+    ours = 'sum' in note or any(v.startswith('icd_nb ') for v in note.values())
+    total = _sum(state)
+    if not ours or note in ({'sum': f'icd_nb {total}'}, {'sum': total}): return state
+    raise ValueError(f"{path} is damaged: its weights are not those that were written. "
+                     "Take another copy, or delete it to have it made again")
 
 def read_checkpoint(path):
     "What is in a `.safetensors`, `.pth` or `.pt` file, read without running code from it"
@@ -164,8 +190,9 @@ def read_weights(path)->dict: # name → tensor, on the CPU
 
 # %% ../nbs/02g_weights.ipynb #save-weights
 def not_finite_weights(state:dict, model:nn.Module)->list: # names
-    "What means nothing among weights: NaN anywhere, ±∞ in a parameter (a constant may be −∞)"
-    params = {k for k, _ in model.named_parameters(remove_duplicate=False)}
+    "What means nothing among weights: NaN anywhere, ±∞ in what is trained (a constant may be ∞)"
+    named = model.named_parameters(remove_duplicate=False)
+    params = {k for k, p in named if p.requires_grad}
     def broken(k, v): return v.isnan().any() or k in params and not v.isfinite().all()
     return [k for k, v in state.items() if broken(k, v)]
 
@@ -181,10 +208,13 @@ def save_weights(model:nn.Module, path, # ends in `.safetensors`
     if path.suffix != '.safetensors':
         raise ValueError(f"{path}: weights are kept as safetensors; "
                          "let the name end in .safetensors")
-    state = {k: _to_store(v, half) for k, v in model.state_dict().items()}
-    if bad := not_finite_weights(state, model):
+    whole = {k: v for k, v in model.state_dict().items() if isinstance(v, torch.Tensor)}
+    state = {k: _to_store(v, half) for k, v in whole.items()}
+    def same(k): return torch.equal(state[k].isfinite(), whole[k].isfinite().cpu())
+    if bad := not_finite_weights(whole, model) + [k for k in state if not same(k)]:
         raise ValueError(f"{path}: not finite{' in 16 bits' if half else ''}: {', '.join(bad[:3])}")
-    with atomic_write(path) as tmp: save_file(state, tmp, dict(sum=_sum(state)))
+    data = save(state, dict(sum=f'icd_nb {_sum(state)}'))
+    with atomic_write(path) as tmp: tmp.write_bytes(data)
     return path
 
 # %% ../nbs/02g_weights.ipynb #model-fingerprint

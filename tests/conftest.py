@@ -13,6 +13,13 @@ os.environ.update({k: str(EMPTY/v) for k, v in OWN.items()}, PATH=f"{BIN}{os.pat
 
 def pytest_sessionfinish(): shutil.rmtree(EMPTY, ignore_errors=True)
 
+def pytest_configure(config): config.addinivalue_line('markers', 'slow: the long form of a test, left out unless asked for with -m slow')
+
+def pytest_collection_modifyitems(config, items):
+    if 'slow' in config.getoption('-m'): return
+    config.hook.pytest_deselected(items=[o for o in items if o.get_closest_marker('slow')])
+    items[:] = [o for o in items if not o.get_closest_marker('slow')]
+
 @pytest.fixture(scope='session')
 def homes():
     "The environment of a subprocess: this session's own data and runs, and notebooks that do not shrink themselves"

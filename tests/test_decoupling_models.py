@@ -29,18 +29,18 @@ def check(model, x):
         assert (s.logits-z).abs().max() < tol and (s.local[..., 0]-z).abs().max() < tol
         cells = multiscale_pool(mode.fmap, (1,2,4), chained=False)
         for p in (2, 20):
-            with OneCell(mode.n, cells[..., p]): one = model(x)
+            with OneCell(mode.place, cells[..., p]): one = model(x)
             assert (s.local[..., p]-one).abs().max() < tol
     return scorer
 
 class OneCell(CellRows):
     "The last whole-map average of a forward pass comes out as `cell` `[B,C]`"
-    def __init__(self, at, cell):
+    def __init__(self, place, cell):
         super().__init__()
-        self.last, self.cell = at, cell
+        self.last, self.cell = place, cell
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        n, out = self.n, super().__torch_function__(func, types, args, kwargs)
-        return self.cell.reshape(out.shape) if self.n == self.last > n else out
+        place, out = self.place, super().__torch_function__(func, types, args, kwargs)
+        return self.cell.reshape(out.shape) if self.place == self.last != place else out
 
 @pytest.mark.parametrize('name', TORCHVISION)
 def test_torchvision(name):
@@ -61,9 +61,20 @@ class Body(nn.Module):
         self.conv, self.how, self.fc = nn.Conv2d(3, 8, 3, padding=1), how, nn.Linear(head, 10)
     def forward(self, x): return self.fc(self.how(self.conv(x)))
 
-@pytest.mark.parametrize('how,head', [(lambda f: f.amax((2,3)), 8), (lambda f: nn.functional.adaptive_avg_pool2d(f, 7).flatten(1), 8*49), (lambda f: f.flatten(2).mean(2), 8)])
+@pytest.mark.parametrize('how,head', [(lambda f: f.amax((2,3)), 8), (lambda f: nn.functional.adaptive_avg_pool2d(f, 7).flatten(1), 8*49), (lambda f: f.sum((2,3))/256, 8)])
 def test_refuses_models_that_average_no_map(how, head):
     with pytest.raises(ValueError, match='never averages a whole feature map'): local_logits(Body(how, head), images(16))
+
+F = torch.nn.functional
+
+@pytest.mark.parametrize('how', [lambda f: f.mean(3).mean(2), lambda f: f.mean(-2).mean(-1), lambda f: torch.mean(f.mean(2, keepdim=True), (2,3)), lambda f: f.mean(dim=3, keepdim=True).mean(dim=2).flatten(1),
+                                 lambda f: f.flatten(2).mean(2), lambda f: f.view(*f.shape[:2], -1).mean(-1), lambda f: torch.flatten(f, 2).mean(dim=[2]), lambda f: F.adaptive_avg_pool1d(f.flatten(2), 1).flatten(1)])
+def test_averages_in_two_steps(how):
+    torch.manual_seed(0)
+    model, x = Body(how), images(16)
+    check(model.eval(), x)
+    scorer = Scorer(model)
+    assert torch.equal(torch.compile(scorer, backend='eager', fullgraph=True)(x).local, scorer(x).local) if scorer.probe(x) else False
 
 @pytest.mark.parametrize('how', [lambda f: f.mean((2,3)) + f.amax((2,3)), lambda f: (f*f.mean((2,3), keepdim=True)).amax((2,3)), # squeeze and excite, then a maximum
                                  lambda f: torch.nn.functional.avg_pool2d(f, 9).flatten(1), # leaves out a part of the map
@@ -90,11 +101,27 @@ def test_traced_models_are_refused():
 def test_googlenet_in_training_gives_its_main_logits():
     assert local_logits(torchvision_model('googlenet').train(), images(64, 4)).shape == (4, 10, 21)
 
-def test_inception_in_training_is_refused_with_its_auxiliary_classifier():
+def test_inception_in_training_gives_its_main_logits():
     model = torchvision_model('inception_v3').train()
-    with pytest.raises(ValueError, match='auxiliary classifier'): local_logits(model, images(299))
+    assert local_logits(model, images(299)).shape == (2, 10, 21)
     model.AuxLogits = None
     assert local_logits(model, images(107)).shape == (2, 10, 21)
+
+class Beside(Body):
+    "An auxiliary classifier in training on the same map, before or behind the head"
+    def __init__(self, first):
+        super().__init__(lambda f: f.mean((2,3)))
+        self.first, self.aux = first, nn.Linear(8, 10)
+    def forward(self, x):
+        f = self.conv(x)
+        if not self.training: return self.fc(f.mean((2,3)))
+        if self.first: return self.aux(f.mean((2,3)))*0 + self.fc(f.mean((2,3)))
+        z = self.fc(f.mean((2,3)))
+        return z + 0*self.aux(f.mean((2,3)))
+
+@pytest.mark.parametrize('first', [True, False])
+def test_an_average_more_in_training_is_never_mixed_up(first):
+    with pytest.raises((ValueError, RuntimeError), match='auxiliary|must match'): local_logits(Beside(first).train(), images(16))
 
 @pytest.mark.parametrize('make', [lambda: torchvision_model('resnet18'), lambda: nn.Sequential(Body(lambda f: f.mean((2,3))), nn.ReLU(), nn.Linear(10, 10))], ids=['affine', 'hidden'])
 def test_compiled_in_one_graph(make):

@@ -1,5 +1,8 @@
 "A method is one record in one place: one file adds one, and everything that lists methods finds it"
-import importlib.util, pytest
+import sys
+import pytest
+from icd_nb import features
+from icd_nb.core import load_rooms
 from icd_nb.losses import METHODS, objective
 from icd_nb.methods import as_published, hyper_defaults, methods_of, record_of
 
@@ -17,14 +20,13 @@ def mine(scales, gamma, my_weight=2., warmup=5, **hyper):
 '''
 
 @pytest.fixture
-def mine(tmp_path):
-    "The method of a file of one's own, gone again afterwards"
-    path = tmp_path/'mine.py'
-    path.write_text(MINE)
-    spec = importlib.util.spec_from_file_location('mine', path)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+def mine(tmp_path, monkeypatch):
+    "The method of a new room of `features`, gone again afterwards"
+    (tmp_path/'mine.py').write_text(MINE)
+    monkeypatch.setattr(features, '__path__', [*features.__path__, str(tmp_path)])
+    load_rooms('icd_nb.features')
     yield 'mine'
-    del METHODS['mine']
+    del METHODS['mine'], sys.modules['icd_nb.features.mine']
     as_published.cache_clear()
 
 def test_a_method_is_added_in_one_file(mine):

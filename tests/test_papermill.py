@@ -53,6 +53,18 @@ def test_settings_of_ones_own(reproduce):
     assert done.returncode == 0, done.stderr[-3000:]
     assert report['settings']['used'] == dict(dkd=dict(follows='iCD', dkd_beta=8., warmup=0., clip=0., lr=.01))
 
+def test_others_networks_and_optimizers(reproduce, tmp_path):
+    "A student of torchvision, AdamW along a cosine, and TensorBoard: folders have no slash more, files are read back"
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    chosen = dict(optimizer='adamw', schedule='cosine', lr_warmup=1, label_smoothing=.1)
+    done, report = reproduce(student='torchvision/shufflenet_v2_x0_5', methods='kd', epochs=2, track='tensorboard', **chosen)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert report['settings']['used']['kd'] == dict(follows='iCD', ce_weight=.1, kd_weight=.9, clip=40., lr=.001, **chosen)
+    file, = tmp_path.glob('*/*torchvision_shufflenet*/result.json')
+    assert {k: v for k, v in json.loads(file.read_text())['settings'].items() if k in chosen} == chosen
+    events, = tmp_path.rglob('events.out.*')
+    assert [o.step for o in EventAccumulator(str(events)).Reload().Scalars('test/top1')] == [1, 2]
+
 @pytest.mark.parametrize('wrong, says', [(dict(epohcs=3), "Did you mean 'epochs'?"), (dict(dataset='fotos/'), "data set 'fotos/': there is no such folder")])
 def test_bad_values_stop_the_run(reproduce, wrong, says):
     done, report = reproduce(**wrong)
@@ -68,7 +80,7 @@ def defaults():
 
 @pytest.mark.parametrize('wrong, says', [
     (dict(methods='icd_kb'), "parameter methods = 'icd_kb': unknown method 'icd_kb'. Did you mean 'icd_kd'?"), (dict(methods=None), 'parameter methods = None: name at least one method'),
-    (dict(dataset='minibird'), "Did you mean 'minibirds'?"), (dict(teacher='resnet18'), "Did you mean 'ResNet18'?"),
+    (dict(dataset='minibird'), "Did you mean 'minibirds'?"), (dict(teacher='resnet18'), "Did you mean 'ResNet18' or 'torchvision/resnet18'"),
     (dict(teacher_checkpoint='nowhere.pt'), "teacher_checkpoint 'nowhere.pt': there is no such file"), (dict(scales='[1,1]'), 'a scale stands there twice'),
     (dict(seeds='0-3'), 'or which, such as "[0,1,2,3]"'), (dict(seeds='[0,0]'), 'the seed 0 stands there twice'),
     (dict(n_train='all'), "parameter n_train = 'all': a whole number from 1 to 1000000000, or None"), (dict(lr='auto'), "parameter lr = 'auto': a number above 0, or None"),

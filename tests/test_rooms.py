@@ -1,5 +1,5 @@
 "What a reader meets in a room: its size, its public names, the length of its lines"
-import ast
+import ast, json
 import pytest
 from conftest import ROOT
 
@@ -55,3 +55,20 @@ def test_contributing_names_every_room():
     text = (ROOT/'CONTRIBUTING.md').read_text()
     names = {k.removesuffix('.__init__').split('.')[-1] for k in rooms()} - {'__init__'}
     assert not [n for n in names if f'`{n}`' not in text]
+
+@pytest.mark.parametrize('report', sorted((ROOT/'nbs').glob('9?_*.ipynb')), ids=lambda p: p.stem)
+def test_a_report_holds_no_definitions(report):
+    "A function, a class, a lambda with a name or an export belongs in a room, where it is tested"
+    cells = [c for c in json.loads(report.read_text())['cells'] if c['cell_type'] == 'code']
+    found = [name for cell in cells for name in definitions(''.join(cell['source']))]
+    assert not found, f'{report.name} defines {found}'
+
+def definitions(source):
+    if '#| export' in source: yield source.splitlines()[1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)): yield node.name
+        named = isinstance(node, (ast.Assign, ast.NamedExpr, ast.AnnAssign))
+        if named and isinstance(node.value, ast.Lambda): yield ast.unparse(node)
+
+def test_definitions_are_found():
+    assert [*definitions('def f(): pass\nclass A: pass\ng = lambda x: x\nmap(lambda x: x, [])')] == ['f', 'A', 'g = lambda x: x']

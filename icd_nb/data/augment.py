@@ -26,15 +26,15 @@ class Augment:
     mean:tuple=IMAGENET_MEAN # of each colour, for pixels in 0…1
     std:tuple=IMAGENET_STD
     def __post_init__(self):
-        def put(k, v): object.__setattr__(self, k, v)
+        def set_field(k, v): object.__setattr__(self, k, v)
         def bad(why): return ValueError(f"augmentation: {why}")
         try:
-            put('size', operator.index(self.size))
-            put('pad', operator.index(self.pad))
+            set_field('size', operator.index(self.size))
+            set_field('pad', operator.index(self.pad))
         except TypeError:
             raise bad(f"size {self.size!r} and pad {self.pad!r} must be whole numbers") from None
-        put('flip', bool(self.flip))
-        for k in ('mean', 'std'): put(k, tuple(float(v) for v in getattr(self, k)))
+        set_field('flip', bool(self.flip))
+        for k in ('mean', 'std'): set_field(k, tuple(float(v) for v in getattr(self, k)))
         if self.size < 1 or self.pad < 0:
             raise bad(f"size {self.size} must be at least 1 and pad {self.pad} at least 0")
         lengths, finite = (len(self.mean), len(self.std)), np.isfinite(self.mean + self.std).all()

@@ -128,6 +128,7 @@ def epoch_plan(data:ImageData, seed, epoch)->tuple: # order `[N]`, view `[N,3]`
 def steps_per_epoch(data:ImageData, bs, drop_last=None # default: as the data set's recipe has it
                    )->int:
     "How many batches of `bs` an epoch has"
+    if hasattr(data, 'steps'): return data.steps(bs) # it makes its batches itself
     n, drop = len(data.train_y), data.drop_last if drop_last is None else drop_last
     if bs < 1: raise ValueError(f"batch size {bs}: must be at least 1")
     if drop and n < bs:
@@ -186,6 +187,7 @@ def train_batches(data:ImageData, bs=64, seed=0, epoch=1, device='auto', drop_la
                   reuse=False # on a CPU: write each batch's images over those of the one before
                  ):
     "An epoch of augmented training batches; what they show depends on `seed` and `epoch` alone"
+    if hasattr(data, 'own_train'): return data.own_train(bs, seed, epoch, device)
     n = min(steps_per_epoch(data, bs, drop_last)*bs, len(data.train_y))
     order, view = (o[:n] for o in epoch_plan(data, seed, epoch))
     return batches(data.train_x, data.train_y, order, view, bs, data.augment, device,
@@ -193,6 +195,7 @@ def train_batches(data:ImageData, bs=64, seed=0, epoch=1, device='auto', drop_la
 
 def test_batches(data:ImageData, bs=500, device='auto', reuse=False):
     "Every test image once, in order, cropped at the centre"
+    if hasattr(data, 'own_test'): return data.own_test(bs, device)
     n, view = len(data.test_y), centre_view(data.augment, data.test_x.shape[1:3])
     return batches(data.test_x, data.test_y, torch.arange(n), view.expand(n, 3), bs, data.augment,
                    device, data.mapped, reuse)

@@ -13,6 +13,7 @@ from ..core import data_home
 from .augment import Augment
 from .batches import ImageData
 from .storage import missing
+from ..files import alone
 
 # %% ../../nbs/01d_cifar100.ipynb #load-cifar100
 FINGERPRINT = 'c501773b' # of the set with the default settings
@@ -33,7 +34,8 @@ def load_cifar100(data_dir=None)->ImageData:
     C, root = datasets.CIFAR100, Path(data_dir or data_home()).expanduser()
     try: train = C(root, train=True)
     except RuntimeError:                               # not there, or its md5 sums are wrong
-        try: train = C(root, train=True, download=True)
+        try:
+            with alone(root/C.base_folder): train = C(root, train=True, download=True)
         except (OSError, RuntimeError) as e:
             raise FileNotFoundError(missing(root/C.filename, C.url, C.tgz_md5, e)) from None
     parts = (*_tensors(train), *_tensors(C(root, train=False)))

@@ -6,7 +6,7 @@
 __all__ = ['CUB_URL', 'CUB_MD5', 'CUB_IMAGES', 'CUB_SIZES', 'find_cub', 'load_cub200']
 
 # %% ../../nbs/01e_cub200.ipynb #imports
-import tarfile, zlib
+import gzip, tarfile, zlib
 from pathlib import Path
 import torch
 from ..core import data_home
@@ -14,6 +14,7 @@ from .augment import recipe
 from .batches import ImageData
 from .folders import decoded
 from .storage import download, unpack
+from ..files import alone
 
 # %% ../../nbs/01e_cub200.ipynb #find-cub
 CUB_URL = 'https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz'
@@ -28,9 +29,11 @@ def find_cub(data_dir)->Path:
     if folder.exists():
         raise ValueError(f"{folder} has no images.txt, so it is not the whole of CUB-200-2011; "
                          "delete it to have it unpacked again")
-    if not archive.exists(): download(CUB_URL, archive, CUB_MD5)
-    try: unpack(archive, folder)
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as e:
+    try:
+        with alone(folder): # another process may be faster
+            if not (folder.exists() or archive.exists()): download(CUB_URL, archive, CUB_MD5)
+            if not folder.exists(): unpack(archive, folder)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as e:
         raise ValueError(f"{archive} cannot be unpacked ({e}). The right file has md5 {CUB_MD5} "
                          f"and comes from {CUB_URL}; "
                          "delete this one to have it downloaded again") from None

@@ -6,10 +6,12 @@
 __all__ = []
 
 # %% ../../nbs/01j_storage.ipynb #imports
-import hashlib, http.client, os, tarfile, tempfile, urllib.request
+import hashlib, http.client, os, re, shutil, tarfile, tempfile, urllib.request, warnings
+from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
-from ..core import atomic_write, progress, read_json, short_hash, write_json
+from ..core import atomic_write, progress, read_json, short_hash, write_json, writing
+from ..files import alone
 
 # %% ../../nbs/01j_storage.ipynb #spot-check
 def _file_hash(path)->str: # 64 hexadecimal digits
@@ -19,18 +21,39 @@ def _file_hash(path)->str: # 64 hexadecimal digits
         while block := f.read(2**20): h.update(block)
     return h.hexdigest()
 
+def _damaged(path):
+    warnings.warn(f'{path} is damaged: its checksum is wrong, and it is made again')
+
 def read_cache(folder:Path, source)->dict:
     "The arrays kept in `folder`, or `None` if they are missing, broken, or not made from `source`"
     try:
         note = read_json(folder/'meta.json')
         if note['source'] != short_hash(source): return None
         for k, sum_ in progress(note['sha256'].items(), f'checking {folder.name}', delay=1):
-            if _file_hash(folder/f'{k}.npy') != sum_: return None
+            if _file_hash(folder/f'{k}.npy') != sum_: return _damaged(folder/f'{k}.npy')
         # 'c': the file itself is never changed
         return {k: np.load(folder/f'{k}.npy', mmap_mode='c') for k in note['sha256']}
     except (OSError, ValueError, KeyError, TypeError, AttributeError): return None
 
 # %% ../../nbs/01j_storage.ipynb #cached
+@contextmanager
+def room_beside(folder:Path):
+    "An empty folder beside `folder`, for one process at a time; what dead ones left is cleared"
+    left = re.compile(rf'\.{re.escape(folder.name)}-[a-z0-9_]{{8}}')
+    for o in folder.parent.iterdir():
+        if left.fullmatch(o.name): shutil.rmtree(o, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f'.{folder.name}-', dir=folder.parent) as tmp:
+        yield Path(tmp)
+
+def _make(folder, source, make, tmp):
+    new = tmp/'new'
+    new.mkdir()
+    make(new)
+    sums = {p.stem: _file_hash(p) for p in sorted(new.glob('*.npy'))}
+    write_json(new/'meta.json', dict(source=short_hash(source), sha256=sums))
+    if folder.exists(): os.replace(folder, tmp/'old')
+    os.replace(new, folder)
+
 def cached(folder, # where the arrays live
            source, # what they are made from: anything that JSON can hold
            make # called with an empty folder; saves its arrays there as `NAME.npy`
@@ -38,17 +61,10 @@ def cached(folder, # where the arrays live
     "The arrays that `make` saved, made again only if they are missing, broken or outdated"
     folder = Path(folder)
     if (arrays := read_cache(folder, source)) is not None: return arrays
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f'.{folder.name}-', dir=folder.parent) as tmp:
-        tmp = Path(tmp)/'new'
-        tmp.mkdir()
-        make(tmp)
-        sums = {p.stem: _file_hash(p) for p in sorted(tmp.glob('*.npy'))}
-        write_json(tmp/'meta.json', dict(source=short_hash(source), sha256=sums))
-        # another process may have been faster
-        if (arrays := read_cache(folder, source)) is not None: return arrays
-        if folder.exists(): os.replace(folder, tmp.parent/'old')
-        os.replace(tmp, folder)
+    with alone(folder):
+        if folder.exists(): # another process may have been faster
+            if (arrays := read_cache(folder, source)) is not None: return arrays
+        with writing(folder), room_beside(folder) as tmp: _make(folder, source, make, tmp)
     if (arrays := read_cache(folder, source)) is not None: return arrays
     raise OSError(f"{folder} was written, and something else is read back; is the disk damaged?")
 
@@ -85,7 +101,7 @@ def unpack(archive:Path, folder:Path):
     "Unpack `folder.name` from `archive` to `folder`, all of it or nothing"
     data_filter = dict(filter='data') if hasattr(tarfile, 'data_filter') else {}
     bar = progress(desc=f'unpacking {archive.name}', unit=' files')
-    with tempfile.TemporaryDirectory(prefix=f'.{folder.name}-', dir=folder.parent) as tmp:
+    with writing(folder), room_beside(folder) as tmp:
         with tarfile.open(archive) as tar, bar:
             for member in tar:
                 if not _safe(member):

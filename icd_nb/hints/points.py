@@ -14,7 +14,7 @@ from ..core import check_choice, generator, read_json, write_json
 from .clusters import check_distances, cluster_layers, k_medoids, nearest_centre
 
 # %% ../../nbs/07h_points.ipynb #hintpoints
-@dataclass
+@dataclass(repr=False)
 class HintPoints:
     "Hint points of a teacher: which of its layers to imitate, and why"
     layers:list                  # names of the L layers that were compared, in the order of depth
@@ -28,6 +28,8 @@ class HintPoints:
     source:dict=field(default_factory=dict)     # which model, and what else is known of it
     @property
     def k(self): return len(self.points)
+    @property
+    def _model(self): return self.source.get('model') or 'teacher'
     @property
     def names(self): return [self.layers[i] for i in self.points]     # of the hint points
     @property
@@ -136,12 +138,6 @@ def choose(self:HintPoints, how, # a name in `CHOICES`, or the places themselves
 
 # %% ../../nbs/07h_points.ipynb #plot
 @patch
-def _title(self:HintPoints)->str:
-    "The model, how many points of how many layers, and how they were chosen"
-    model = self.source.get('model', 'teacher')
-    return f"{model}: {self.k} of {len(self.layers)} layers ({self.how})"
-
-@patch
 def plot(self:HintPoints, fig=None): # a figure or subfigure; default: a new one
     "The similarity map, the clusters as a strip over depth, and the hint points on both"
     fig = fig or plt.figure(figsize=(4.6, 4.9), layout='constrained')
@@ -150,7 +146,8 @@ def plot(self:HintPoints, fig=None): # a figure or subfigure; default: a new one
     image = top.imshow(self.similarity, vmin=0, vmax=1, cmap='viridis')
     fig.colorbar(image, ax=top, label=f'similarity ({self.metric})', shrink=.8)
     top.scatter(self.points, self.points, **dots)
-    top.set(ylabel='layer', title=self._title())
+    top.set(ylabel='layer',
+            title=f"{self._model}: {self.k} of {len(self.layers)} layers ({self.how})")
     top.locator_params(integer=True)
     strip.imshow([[c % 10 for c in self.labels]], aspect='auto', cmap='tab10', vmin=0, vmax=9)
     strip.scatter(self.points, [0]*self.k, **dots)
@@ -181,12 +178,30 @@ PUBLISHED_POINTS = dict(resnet110=[15,37,53], wrn_40_2=[5,10,16])
 
 # %% ../../nbs/07h_points.ipynb #str
 @patch
+def _about(self:HintPoints)->str:
+    "What it is in one line, without the names"
+    return (f"{self._model}: {self.k} hint points of {len(self.layers)} layers "
+            f"({self.metric}, {self.how})")
+
+@patch
+def __repr__(self:HintPoints): return f"HintPoints of {self._about()} at {', '.join(self.names)}"
+
+@patch
 def __str__(self:HintPoints):
     strip = ''.join('0123456789abcdefghijklmnopqrstuvwxyz'[c % 36] for c in self.labels)
     marks = ''.join('^' if i in self.points else ' ' for i in range(len(self.layers)))
-    model, L = self.source.get('model', 'teacher'), len(self.layers)
-    lines = [f"{model}: {self.k} hint points of {L} layers ({self.metric}, {self.how})"]
+    lines = [self._about()]
     scores = ', '.join(f'K={k} {v:.2f}' for k, v in self.scores.items())
     if scores: lines.append(f'mean silhouette: {scores}')
     lines += [f'clusters     {strip}', f'hint points  {marks.rstrip()}', ', '.join(self.names)]
+    return '\n'.join(lines)
+
+@patch
+def _repr_markdown_(self:HintPoints)->str:
+    "The hint points, the shapes of their outputs, and how many layers each stands for"
+    lines = [f'{self._about()}', '', '| layer | place | shape | layers in its cluster |',
+             '|---|---|---|---|']
+    for place, name in zip(self.points, self.names):
+        shape = '×'.join(map(str, self.shapes[place])) if self.shapes else '–'
+        lines.append(f'| `{name}` | {place} | {shape} | {self.labels.count(self.labels[place])} |')
     return '\n'.join(lines)

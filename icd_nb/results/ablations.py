@@ -11,9 +11,10 @@ __all__ = ['SCALE_SETS', 'ABLATION_TITLES', 'variant', 'ablations', 'ablation_fi
 from dataclasses import replace
 import matplotlib.pyplot as plt
 import pandas as pd
+from .. import style
 from .export import as_paragraph, escape_markdown, export_table
 from .published import (
-    in_paper, is_full_recipe, pair_name, published_figures, published_run, recipe_title, same_pair)
+    figures_with, in_paper, is_full_recipe, pair_name, published_run, recipe_title, same_pair)
 from .run import Run
 from .stats import Difference
 from .tables import Remarks, main_group, our_texts, pair_heading, runs_of, table_row
@@ -70,8 +71,8 @@ def ablation_figure(title, run:Run)->dict: # None where there is none
     if title == 'β of SDD': where['beta'] = hyper.get('beta', 2.)
     if 'scales' in title: where['scales'] = list(run.scales)
     if 'γ' in title: where['gamma'] = run.gamma if run.method == 'icd_kd' else 0
-    known = [o for o in published_figures() if o['table'].startswith(_TABLES[title])]
-    return next((o for o in known if all(o.get(k) == v for k, v in where.items())), None)
+    known = figures_with(where)
+    return next((o for o in known if o['table'].startswith(_TABLES[title])), None)
 
 # %% ../../nbs/12b_ablations.ipynb #ablation-rows
 def standard_of(variants:dict)->Run:
@@ -126,38 +127,36 @@ def _was_run(rows): return any(row['n'] and not row['standard'] for row in rows)
 # %% ../../nbs/12b_ablations.ipynb #plot-ablation
 def plot_ablation(title, variants, frame, ax=None):
     "A line at the mean of each variant, a dot per seed, a cross for the published figure"
-    ax, rows = ax or plt.subplots(figsize=(4, 2.2))[1], ablation_rows(title, variants, frame)
-    frame = same_seeds(variants, frame)
+    ax = ax or plt.subplots(figsize=(style.WIDTH/2, 2.2), layout='constrained')[1]
+    frame, rows = same_seeds(variants, frame), ablation_rows(title, variants, frame)
     for i, (row, run) in enumerate(zip(rows, variants.values())):
-        color = 'k' if row['standard'] else 'C0'
-        ax.plot([i]*row['n'], runs_of(run, frame).top1_last.dropna(), 'o', color=color, alpha=.4,
-                mec='none')
-        if row['n']: ax.plot([i-.25, i+.25], [row['top1_last']]*2, color=color, lw=2)
+        if row['standard']: ax.axvspan(i-.4, i+.4, color='k', alpha=.08, lw=0)
+        top1 = runs_of(run, frame).top1_last.dropna()
+        ax.plot([i]*len(top1), top1, 'o', color='C0', alpha=.4, mec='none')
+        if row['n']: ax.plot([i-.25, i+.25], [row['top1_last']]*2, color='C0', lw=2)
         if row['published']: ax.plot(i, row['published'], 'x', color='C4', mew=1.6, ms=6)
     names = [row['name'].split(' = ')[-1].replace(' (', '\n(') for row in rows]
     ax.set_xticks(range(len(rows)), names, fontsize=7)
-    ax.set(xlim=(-.6, len(rows)-.4), ylabel='top-1, %')
-    ax.set_title(title, fontsize=10)
+    ax.set(xlim=(-.6, len(rows)-.4), title=title)
     return ax
 
 def plot_ablations(pair:Run, frame, columns=3):
-    "All ablations of a pair that have anything to show"
-    group = main_group(pair, frame)
-    rows = {title: ablation_rows(title, variants, group)
-            for title, variants in ablations(pair).items()}
+    "All ablations of a pair that have anything to show, on one vertical axis"
+    group, made = main_group(pair, frame), ablations(pair)
+    rows = {title: ablation_rows(title, variants, group) for title, variants in made.items()}
     known = [title for title, found in rows.items() if any(row['published'] for row in found)]
     run = [title for title, found in rows.items() if _was_run(found)]
-    shown = {k: v for k, v in ablations(pair).items() if k in known + run}
+    shown = [title for title in made if title in known + run]
     if not shown: return None
     lines = -(-len(shown)//columns)
-    fig, axs = plt.subplots(lines, columns, figsize=(9, 2.2*lines), layout='constrained',
-                            squeeze=False)
+    fig, axs = plt.subplots(lines, columns, figsize=(style.WIDTH, .4+1.9*lines), sharey=True,
+                            layout='constrained', squeeze=False)
     for ax in axs.flat[len(shown):]: ax.axis('off')
-    for ax, (title, variants) in zip(axs.flat, shown.items()):
-        plot_ablation(title, variants, group, ax)
-    marks = {'line: mean, dot: one seed, black: the standard': run, 'cross: published': known}
-    said = ', '.join(text for text, titles in marks.items() if titles)
-    fig.suptitle(f'{_where(pair)}; {said}', fontsize=10)
+    for ax, title in zip(axs.flat, shown): plot_ablation(title, made[title], group, ax)
+    for ax in axs[:,0]: ax.set_ylabel('top-1, %')
+    marks = {'line: mean, dot: one seed': run, 'cross: published': known}
+    said = [text for text, titles in marks.items() if titles]
+    fig.suptitle(', '.join([f'{_where(pair)}; grey: the standard', *said]), fontsize=10)
     return fig
 
 def _where(pair): return f'{recipe_title(pair.settings)}, {pair_name(pair.teacher, pair.student)}'
@@ -168,13 +167,13 @@ def ablations_in_words(pair:Run, frame)->str: # Markdown
     group = main_group(pair, frame)
     rows = [(title, row) for title, variants in ablations(pair).items()
             for row in ablation_rows(title, variants, group) if row['difference_95'] is not None]
-    found = {'above 0': [], 'below 0': []}
+    found = {'ahead': [], 'behind': []}
     for title, row in rows:
         d = Difference(row['difference'], row['difference_95'], row['pairs'])
-        side = dict(ahead='above 0', behind='below 0').get(d.outcome)
-        if side: found[side].append(f"{title}, {row['name']} ({d})")
-    said = [f'{side} in {len(names)}' + ': '*bool(names) + '; '.join(names)
-            for side, names in found.items()]
+        if d.outcome in found: found[d.outcome].append(f"{title}, {row['name']} ({d})")
+    where = dict(ahead='above 0', behind='below 0')
+    said = [f'{where[outcome]} in {len(names)}' + ': '*bool(names) + '; '.join(names)
+            for outcome, names in found.items()]
     if not rows: return ''
     return (f'{escape_markdown(_where(pair))}: {len(rows)} variants beside a standard, of which '
             f'chance alone would put {.05*len(rows):.1f} outside. '

@@ -7,13 +7,14 @@ __all__ = ['operations', 'plan', 'has_result', 'plan_table', 'checkpoint_of', 'i
            'move_to_ledger', 'fill']
 
 # %% ../../nbs/12c_fill.ipynb #fill-imports
-import time
+import shutil, time
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 import pandas as pd
 from ..checkpoint import KEPT
-from ..core import NUMBERS_VERSION, read_json
+from ..core import NUMBERS_VERSION
+from ..files import Timeout, alone
 from ..models import cost, create_model
 from .export import export_table
 from .lab import Lab, dataset_names, near_chance, versions
@@ -130,10 +131,14 @@ def store_teacher(ledger, lab:Lab):
 # %% ../../nbs/12c_fill.ipynb #fill
 def move_to_ledger(ledger:Ledger, lab:Lab, run:Run)->bool: # was there a result?
     "Move the result of a finished run into the ledger"
-    folder = lab.run_folder(run)
-    if not (folder/'result.json').exists(): return False
-    ledger.add(read_json(folder/'result.json'))
-    for name in ('result.json', *KEPT[:2]): (folder/name).unlink(missing_ok=True)
+    folder, result = lab.run_folder(run), lab.result(run)
+    if result is None: return False
+    ledger.add(result)
+    if lab.keep == 'all': (folder/'result.json').unlink()
+    elif run.seed: shutil.rmtree(folder)
+    else:
+        names = 'result.json', 'metrics.jsonl', *KEPT[:2] # all but the weights
+        for name in names: (folder/name).unlink(missing_ok=True)
     return True
 
 def _fill_group(ledger, group, lab, deadline): # → the runs that are still missing
@@ -141,8 +146,12 @@ def _fill_group(ledger, group, lab, deadline): # → the runs that are still mis
     methods = ', '.join(run.method for run in missing)
     what = f'{pair_name(first.teacher, first.student)}, seed {first.seed}: {methods}'
     if not missing or not in_time(deadline, what): return missing
-    lab.run(missing, deadline)
-    return [run for run in missing if not move_to_ledger(ledger, lab, run)]
+    try:
+        with alone(*map(lab.run_folder, missing), deadline=deadline):
+            left = [run for run in missing if lab.settings(run) not in ledger] # others were faster
+            lab.run(left, deadline)
+            return [run for run in left if not move_to_ledger(ledger, lab, run)]
+    except Timeout: return missing
 
 def fill(ledger:Ledger, runs, lab:Lab, # without a teacher: each pair gets its own
          minutes:float=25., teacher_epochs=None, # default: the students'

@@ -9,15 +9,12 @@ __all__ = ['COMPARED', 'overview', 'gains', 'plot_differences', 'comparisons', '
 # %% ../../nbs/12d_overview.ipynb #overview-imports
 import matplotlib.pyplot as plt
 import pandas as pd
-from fastcore.basics import patch
 from .. import style
 from ..data import DATASETS
 from ..losses import METHODS
 from ..methods import methods_of
 from ..models import MODELS
-from .export import escape_markdown, export_table
-from .lab import for_humans
-from .ledger import Ledger
+from .export import escape_markdown, export_table, for_humans
 from icd_nb.results.published import (
     is_full_recipe, pair_name, paper_name, published_run,
     recipe_title, same_pair)
@@ -31,8 +28,8 @@ def overview(pairs, frame, methods=None, # default: the logit methods
              format='markdown')->str:
     "One row per method, one column per pair"
     methods = methods or methods_of('logits')
-    rows = {pair_name(o.teacher, o.student): pair_rows(o, main_group(o, frame), methods)
-            for o in pairs}
+    rows = {pair_name(pair.teacher, pair.student): pair_rows(pair, main_group(pair, frame), methods)
+            for pair in pairs}
     show = (lambda row: row['top1_last']) if format == 'csv' else _at_a_glance
     columns = {name: [show(row) for row in column] for name, column in rows.items()}
     return export_table(pd.DataFrame({'method': methods, **columns}), format)
@@ -62,8 +59,8 @@ def _gain(pair, group, method, base):
 # %% ../../nbs/12d_overview.ipynb #plot-differences
 def _reach(found)->float: # half the width of the axes: our means, and most published figures
     sizes = sorted(abs(v) for v in found.published.dropna())
-    means = [abs(o.mean) for o in found.difference if o.pairs]
-    widths = [o.half_width or 0 for o in found.difference if o.pairs]
+    means = [abs(d.mean) for d in found.difference if d.pairs]
+    widths = [d.half_width or 0 for d in found.difference if d.pairs]
     ours = [m + min(w, 2*max(1, m)) for m, w in zip(means, widths)] # two seeds can give ± 80
     return 1.15*max([.8, *sizes[int(.9*(len(sizes)-1)):][:1], *ours])
 
@@ -79,10 +76,10 @@ def plot_differences(pairs, frame, compared=COMPARED):
         for i, row in enumerate(rows): _plot_gain(ax, i, row, reach)
         ax.set(title='{} less {}'.format(*map(paper_name, names)), xlabel='points of top-1')
         ax.grid(axis='x', alpha=.3)
-    names = [pair_name(o.teacher, o.student) for o in pairs]
+    names = [pair_name(pair.teacher, pair.student) for pair in pairs]
     axs[0,0].set(yticks=range(len(pairs)), yticklabels=names, ylim=(len(pairs)-.5, -.5),
                  xlim=(-reach, reach))
-    there = any(o.pairs for o in found.difference), found.published.notna().any()
+    there = any(d.pairs for d in found.difference), found.published.notna().any()
     looks = (dict(label='ours, 95 %', marker='o', color='C0'),
              dict(label='published', marker='x', color='C4', ls=''))
     handles = [plt.Line2D([], [], **look) for look, shown in zip(looks, there) if shown]
@@ -108,7 +105,7 @@ def _say_if_outside(ax, i, value, reach, color):
 def comparisons(pairs, frame, compared=COMPARED)->pd.DataFrame:
     "The gains over at least two seeds, and the outcome: `ahead`, `behind` or `not told apart`"
     found = gains(pairs, frame, compared)
-    found['outcome'] = [o.outcome for o in found.difference]
+    found['outcome'] = [d.outcome for d in found.difference]
     return found.dropna(subset='outcome')
 
 def comparisons_in_words(pairs, frame, compared=COMPARED)->str: # Markdown
@@ -143,8 +140,7 @@ def _pair_of(s): # of the settings of a result
 def methods_run(pair:Run, frame)->list:
     "The methods that a pair has results of, in the order of the tables"
     group = main_group(pair, frame)
-    known = [*methods_of('logits'), *methods_of('features')]
-    every = dict.fromkeys([*known, *sorted(frame.method.unique())])
+    every = dict.fromkeys([*methods_of('logits', 'features'), *sorted(frame.method.unique())])
     # a ledger can be of another version, with other methods
     known = [m for m in every if all(name in METHODS for name in m.split('+'))]
     return [m for m in known if len(runs_of(same_pair(pair, m), group))]
@@ -160,9 +156,10 @@ def filled(dataset, frame)->str:
 def ledger_state(frame, format='markdown')->str:
     "What there is: one line per title"
     students = frame[frame.method != 'teacher']
-    tables = {paper_name(o): filled(o, frame) for o in DATASETS}
+    tables = {paper_name(name): filled(name, frame) for name in DATASETS}
     titles = dict.fromkeys([*tables, *students.label])
-    lines = [_state_line(o, students[students.label == o], tables.get(o, '–')) for o in titles]
+    lines = [_state_line(title, students[students.label == title], tables.get(title, '–'))
+             for title in titles]
     return export_table(pd.DataFrame(lines), format)
 
 def _state_line(title, frame, filled):
@@ -171,6 +168,3 @@ def _state_line(title, frame, filled):
             'methods': frame.method.nunique(),
             'runs': len(frame), 'on': ', '.join(sorted(frame.hardware.unique())),
             'time': for_humans(sum(frame.seconds.fillna(0)))}
-
-@patch
-def _repr_markdown_(self:Ledger): return ledger_state(self.to_frame())

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['NETWORK_NAMES', 'paper_name', 'pair_name', 'published_run', 'same_pair', 'recipe_title', 'is_full_recipe',
-           'published_figures', 'in_paper', 'figures_of', 'epoch_of', 'published_figure', 'published_alone', 'source']
+           'published_figures', 'in_paper', 'figures_with', 'figures_of', 'epoch_of', 'published_figure',
+           'published_alone', 'source']
 
 # %% ../../nbs/11b_published.ipynb #published-imports
 from functools import lru_cache
@@ -13,8 +14,8 @@ from ..core import read_json
 from ..data import DATASETS
 from ..losses import METHODS
 from ..methods import as_published, methods_of, pair_scales, record_of
-from ..recipe import default_lr
-from .run import Run, base_dataset, dataset_record
+from ..recipe import CHOSEN, default_lr
+from .run import CHOSEN_SAID, Run, base_dataset, dataset_record
 
 # %% ../../nbs/11b_published.ipynb #paper-name
 NETWORK_NAMES = dict(
@@ -43,7 +44,7 @@ def published_run(dataset, teacher, student, method='kd', seed=0, epochs=None, *
 
 def same_pair(run:Run, method, seed=0)->Run:
     "The published run of another method and seed, on the same pair and with the same recipe"
-    recipe = {k: getattr(run, k) for k in ('bs', 'lr', 'n_train', 'n_test')}
+    recipe = {k: getattr(run, k) for k in ('bs', 'lr', 'n_train', 'n_test', *CHOSEN)}
     return published_run(run.dataset, run.teacher, run.student, method, seed, run.epochs, **recipe)
 
 # %% ../../nbs/11b_published.ipynb #recipe-title
@@ -52,10 +53,13 @@ def recipe_title(settings:dict)->str:
     name = settings['dataset']
     base, full = base_dataset(name), dataset_record(name).epochs
     title = paper_name(base) + name[len(base):] if base in DATASETS else name
-    usual = dict(epochs=full, bs=64, lr=default_lr(settings['student']))
+    usual = dict(epochs=full, bs=64, lr=default_lr(settings['student'],
+                                                 settings.get('optimizer', 'sgd')))
     said = dict(epochs=f'{{}} of {full} epochs', bs='batches of {}', lr='lr {:g}')
     changed = {k: settings[k] for k in usual if settings.get(k, usual[k]) != usual[k]}
-    return ', '.join([title, *(said[k].format(v) for k, v in changed.items())])
+    chosen = {k: settings[k] for k in CHOSEN_SAID if k in settings}
+    said |= CHOSEN_SAID
+    return ', '.join([title, *(said[k].format(v) for k, v in (changed | chosen).items())])
 
 def is_full_recipe(settings:dict)->bool:
     "The whole data set and the whole recipe?"
@@ -73,7 +77,10 @@ def in_paper(run:Run)->dict:
     "Pair and method of a run as `published.json` calls them"
     return {k: paper_name(getattr(run, k)) for k in ('dataset', 'teacher', 'student', 'method')}
 
-def _matches(figure, where): return all(figure.get(k) == v for k, v in where.items())
+def figures_with(where:dict, number='top1')->list:
+    "The published figures that have this number and agree in all that `where` says"
+    return [figure for figure in published_figures()
+            if number in figure and all(figure.get(k) == v for k, v in where.items())]
 
 def _rank(figure):
     main = 'Table 1', 'Table 2', 'Table 5', 'eval comment, authors'
@@ -85,16 +92,15 @@ def figures_of(run:Run)->list:
         scales = figure.get('scales') in (None, list(run.scales))
         gamma = figure.get('gamma') == run.gamma
         beta = figure.get('beta', 2.) == dict(run.hyper).get('beta', 2.)
-        return 'top1' in figure and scales and beta and (gamma or not run.method.startswith('icd'))
-    where = in_paper(run)
-    return sorted((o for o in published_figures() if _matches(o, where) and fits(o)), key=_rank)
+        return scales and beta and (gamma or not run.method.startswith('icd'))
+    return sorted(filter(fits, figures_with(in_paper(run))), key=_rank)
 
 # %% ../../nbs/11b_published.ipynb #published-figure
 def epoch_of(figure:dict)->str:
     "`last` or `best`: the epoch that a published figure is of"
     if 'last epoch' in figure['paper'] or 'CRD source' in (figure.get('note') or ''): return 'last'
     where = {k: figure.get(k) for k in ('dataset', 'teacher', 'student', 'method', 'top1')}
-    copied = any('last epoch' in o['paper'] and _matches(o, where) for o in published_figures())
+    copied = any('last epoch' in known['paper'] for known in figures_with(where))
     return 'last' if copied else 'best'
 
 @lru_cache(maxsize=None)
@@ -108,9 +114,9 @@ def published_figure(run:Run)->dict: # None where there is none
 def published_alone(dataset, name, who='student')->dict: # None where there is none
     "The published accuracy of a network trained alone; `who`: as a table's student or its teacher"
     where = {'dataset': paper_name(dataset), who: paper_name(name)}
-    known = [o for o in published_figures() if _matches(o, where) and f'{who}_top1' in o]
+    known = figures_with(where, f'{who}_top1')
     if not known: return None
-    epoch = 'last' if any('last epoch' in o['paper'] for o in known) else 'best'
+    epoch = 'last' if any('last epoch' in figure['paper'] for figure in known) else 'best'
     return dict(known[0], top1=known[0][f'{who}_top1'], epoch=epoch, note=None)
 
 def source(figure:dict)->str:

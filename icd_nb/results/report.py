@@ -7,12 +7,14 @@ __all__ = ['as_trial', 'make_lab', 'plan_text', 'summary_rows', 'result_table', 
 
 # %% ../../nbs/12e_report.ipynb #report-imports
 import os, tempfile
+from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from .. import style
 from ..core import runs_home, short_hash, write_json
 from ..data import load_data
+from ..libraries import pretraining_text
 from ..methods import methods_of
 from .export import export_table
 from .lab import Lab
@@ -22,6 +24,7 @@ from .run import planned_runs, run_of, teacher_run, used_line, used_parameters
 from .stats import mean_std, plus_minus
 from .tables import Remarks, as_in, our_row, published_columns, shown_table
 from ..speed import Speed
+from ..watch import tracker
 
 # %% ../../nbs/12e_report.ipynb #make-lab
 _TRIAL = dict(epochs=1, teacher_epochs=1, n_train=192, n_test=96, methods=['kd', 'icd_kd'],
@@ -39,13 +42,21 @@ def make_lab(p:dict, folder=None # of the runs; `runs_home()` where it is None
     if p['n_train'] or p['n_test']: data = data.subset(p['n_train'], p['n_test'], seed=0)
     speed = Speed(p['precision'], compile=p['compile'], graph=p['graph'])
     teachers = folder if os.environ.get('IN_TEST') else None
-    return Lab(data, folder or runs_home(), p['device'], speed, teachers=teachers)
+    folder = Path(folder or runs_home()).expanduser()
+    on_epoch = tracker(p['track'], folder/str(p['track']))
+    return Lab(data, folder, p['device'], speed, teachers=teachers, on_epoch=on_epoch)
+
+def _images_text(data, teaching): # what the networks see, and what others' weights have seen
+    o = data.augment
+    yield f'images of {o.size}×{o.size}, mean {o.mean}, std {o.std}'
+    if teaching.pretrained:
+        yield f'{teaching.student} was pre-trained on {pretraining_text(teaching.student)}'
 
 def plan_text(lab:Lab, p:dict, weights=None # path of the teacher's; None: it will be trained
              )->str:
     "What will be done"
     data, runs = lab.data, planned_runs(p)
-    teaching = teacher_run(runs[0], p['teacher_epochs'])
+    teaching = teacher_run(runs[0], p['teacher_epochs'], pretrained=bool(p['pretrained']))
     about = f'trained first, {teaching.epochs} epochs'
     if weights: about = f'weights from {weights.name}'
     listed = lambda values: ', '.join(map(str, values))
@@ -53,6 +64,7 @@ def plan_text(lab:Lab, p:dict, weights=None # path of the teacher's; None: it wi
         f'{recipe_title(lab.settings(runs[0]))}: {len(data.train_y)} training and '
         f'{len(data.test_y)} test images of {data.num_classes} classes, '
         f'on {lab.device} in {lab.speed.precision}',
+        *_images_text(data, teaching),
         f"teacher {p['teacher']}: {about}",
         f"student {p['student']}: {listed(p['methods'])}; seeds {listed(p['seeds'])}; "
         f"{p['epochs']} epochs; scales {listed(p['scales'])}; γ = {p['gamma']:g}",

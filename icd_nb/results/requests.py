@@ -10,33 +10,26 @@ __all__ = ['TABLE_PARAMETERS', 'ABLATION_PARAMETERS', 'fill_table_parameters', '
 import re, shlex
 from dataclasses import replace
 from pathlib import Path
-from ..core import check_choice, runs_home
+from ..core import runs_home
 from ..data import DATASETS
 from ..methods import methods_of, pair_scales
-from ..models import MODELS
 from ..params import PARAMETERS, check_parameters, maybe, one_of, several, text
 from .ablations import ABLATION_TITLES, ablations
 from .fill import fill, has_result, plan, plan_table
 from .ledger import Ledger
 from .published import published_run, same_pair
 from .report import make_lab
-from .run import RUN_PARAMETERS, dataset_record
+from .run import RUN_PARAMETERS, dataset_record, network_pair
 
 # %% ../../nbs/12f_requests.ipynb #table-parameters
-def _pair(value):
-    names = value.split(':') if isinstance(value, str) else list(value)
-    if len(names) != 2:
-        raise ValueError("write pairs like resnet32x4:ShuffleV1, with commas between them")
-    return tuple(check_choice(name.strip(), MODELS, 'model') for name in names)
-
 def _methods(value):
-    if value == 'all': return [*methods_of('logits'), *methods_of('features')]
+    if value == 'all': return methods_of('logits', 'features')
     return RUN_PARAMETERS['methods'](value)
 
 _SHARED = ('run', 'minutes', 'ledger', 'checkpoints', 'seeds', 'epochs', 'teacher_epochs',
            'dataset', 'data_dir',
            'device', 'precision', 'compile', 'graph', 'n_train', 'n_test')
-_COMMON = {k: PARAMETERS[k] for k in _SHARED} | dict(pairs=maybe(several(_pair, 'pair')))
+_COMMON = {k: PARAMETERS[k] for k in _SHARED} | dict(pairs=maybe(several(network_pair, 'pair')))
 TABLE_PARAMETERS = _COMMON | dict(methods=maybe(_methods))
 ABLATION_PARAMETERS = _COMMON | dict(ablations=maybe(several(one_of(ABLATION_TITLES, 'ablation'),
                                                              'ablation', ';')))
@@ -66,7 +59,7 @@ def wanted_runs(p:dict)->list:
     "The runs that filled parameters ask for: those of the main tables, or those of the ablations"
     pairs = _pair_runs(p)
     if 'ablations' not in p:
-        return [same_pair(o, m, s) for o in pairs for s in p['seeds'] for m in p['methods']]
+        return [same_pair(pair, m, s) for pair in pairs for s in p['seeds'] for m in p['methods']]
     titles = p['ablations'] or ABLATION_TITLES
     variants = dict.fromkeys(run for pair in pairs for title in titles
                              for run in ablations(pair)[title].values())
@@ -112,9 +105,8 @@ def _asked_for(frame)->dict: # the parameters of a table notebook that ask for t
     dataset, n_train, n_test = part.groups() if part else (name, None, None)
     taught, usual = frame.dropna(subset='teacher'), dataset_record(dataset).pairs
     pairs = [*dict.fromkeys(zip(taught.teacher, taught.student))]
-    pairs = [o for o in usual if o in pairs] + [o for o in pairs if o not in usual]
-    known = [*methods_of('logits'), *methods_of('features')]
-    methods = [m for m in known if m in set(frame.method)]
+    pairs.sort(key=lambda pair: usual.index(pair) if pair in usual else len(usual))
+    methods = [m for m in methods_of('logits', 'features') if m in set(frame.method)]
     rest = dict.fromkeys(('data_dir', 'ledger', 'checkpoints', 'teacher_epochs', 'compile',
                           'graph'))
     return rest | dict(dataset=dataset, n_train=n_train, n_test=n_test, pairs=pairs, epochs=epochs,

@@ -75,7 +75,8 @@ class Study:
         self.runs = planned_runs(self.p)
         self.lab = make_lab(self.p, self.p['out_dir'])
         self.base = 'kd' if 'kd' in self.p['methods'] else self.p['methods'][0]
-        self._teaching = teacher_run(self.runs[0], self.p['teacher_epochs'])
+        self._teaching = teacher_run(self.runs[0], self.p['teacher_epochs'],
+                                     pretrained=bool(self.p['pretrained']))
         self._weights = dict(checkpoint=self.p['teacher_checkpoint'],
                              shipped=given['teacher_epochs'] is None)
         self._results = None

@@ -14,8 +14,8 @@ from .export import as_paragraph, export_table
 from .lab import near_chance
 from .ledger import CONTEXT, recipe_key
 from .published import (
-    epoch_of, in_paper, is_full_recipe, pair_name, paper_name, published_alone,
-    published_figure, published_figures, recipe_title, same_pair, source)
+    epoch_of, figures_with, in_paper, is_full_recipe, pair_name, paper_name, published_alone,
+    published_figure, recipe_title, same_pair, source)
 from .run import Run
 from .stats import Difference, differs_from, mean_std, paired_difference, plus_minus
 
@@ -29,8 +29,8 @@ def split_contexts(frame)->list: # frames
     contexts = [*frame[CONTEXT].itertuples(index=False, name=None)]
     taught = {k[:2] for k in contexts if k[2]}
     keys = [k for k in dict.fromkeys(contexts) if k[2] or k[:2] not in taught]
-    fitting = lambda k: frame[[o in (k, (*k[:2], None)) for o in contexts]]
-    return sorted(map(fitting, keys), key=len, reverse=True)
+    groups = [frame[[context in (k, (*k[:2], None)) for context in contexts]] for k in keys]
+    return sorted(groups, key=len, reverse=True)
 
 def of_pair(pair:Run, frame)->pd.DataFrame:
     "The students' results that belong to a pair and its recipe; `pair` is any run of it"
@@ -140,18 +140,18 @@ def teacher_line(pair:Run, group, frame)->str: # `group`: the students' results
 
 def _teacher_of(group, frame, weights): # what a result says of the teacher; None where nobody says
     own = frame[(frame.method == 'teacher') & (frame.teacher_weights == weights)].about_teacher
-    return next((o for told in (own, group.about_teacher) for o in told if o), None)
+    return next((about for told in (own, group.about_teacher) for about in told if about), None)
 
 def shared_context(group)->tuple: # images, precision, teacher's weights; None: nobody says
     "What the results of one table have in common; the student alone has no teacher"
     contexts = group[CONTEXT].itertuples(index=False, name=None)
-    return max(contexts, key=lambda o: o[2] is not None, default=(None,)*3)
+    return max(contexts, key=lambda context: context[2] is not None, default=(None,)*3)
 
 def pair_methods(pair:Run, frame)->list:
     "The methods of a pair's table: logit and feature methods, and others that have a number"
     runs = {m: same_pair(pair, m) for m in methods_of('other')}
     others = [m for m, run in runs.items() if published_figure(run) or len(runs_of(run, frame))]
-    return [*methods_of('logits'), *methods_of('features'), *others]
+    return [*methods_of('logits', 'features'), *others]
 
 def pair_table(pair:Run, frame, methods=None, # default: those of `pair_methods`
                format='markdown')->str:
@@ -187,12 +187,11 @@ def pair_heading(pair:Run, format='markdown')->str:
 def published_table(pair:Run, format='markdown')->str:
     "All published figures of a pair"
     where = {k: v for k, v in in_paper(pair).items() if k != 'method'}
-    known = [o for o in published_figures() if 'top1' in o and all(o.get(k) == v
-                                                                   for k, v in where.items())]
+    known = figures_with(where)
     alone = {who: published_alone(pair.dataset, getattr(pair, who), who)
              for who in ('student', 'teacher')}
-    known += [dict(o, method=f'{who} alone') for who, o in alone.items() if o]
-    rows = [{'method': o['method'], 'top-1': f"{o['top1']:.2f}", 'epoch': epoch_of(o),
-             'paper': o['paper'],
-             'table': o['table']} for o in sorted(known, key=lambda o: o['top1'])]
-    return export_table(pd.DataFrame(rows), format)
+    known += [dict(figure, method=f'{who} alone') for who, figure in alone.items() if figure]
+    rows = [{**figure, 'top-1': f"{figure['top1']:.2f}", 'epoch': epoch_of(figure)}
+            for figure in sorted(known, key=lambda figure: figure['top1'])]
+    columns = ['method', 'top-1', 'epoch', 'paper', 'table']
+    return export_table(pd.DataFrame(rows)[columns], format)

@@ -1,0 +1,179 @@
+"""One bit flipped in anything that is kept: it is noticed and named, and nobody believes the rest. And disks that are full, read-only or gone."""
+import json, os, random, shutil, subprocess, sys, warnings, zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import numpy as np, pytest, torch
+from torch import nn
+from icd_nb.cache import cache_teacher
+from icd_nb.checkpoint import read_state
+from icd_nb.data.augment import Augment
+from icd_nb.data.batches import toy_data
+from icd_nb.data.storage import cached
+from icd_nb.losses import objective
+from icd_nb.models import create_model, load_weights
+from icd_nb.recipe import Recipe
+from icd_nb.results.lab import Lab
+from icd_nb.results.ledger import Ledger
+from icd_nb.results.run import Run
+from icd_nb.speed import Speed
+from icd_nb.student import Student
+from icd_nb.trainer import fit, fit_many
+from icd_nb.weights import read_weights, save_weights
+
+FLIPS = 40 # per kind of file
+
+class Tiny(nn.Sequential):
+    "A network of a few hundred weights"
+    def __init__(self, width=4):
+        super().__init__(nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 5))
+
+def data(): return toy_data(20, 10, size=8)
+
+def student(folder, method='kd', **kw):
+    torch.manual_seed(0)
+    return Student(Tiny(), objective(method), recipe=Recipe(epochs=2, bs=10), folder=folder, **kw)
+
+def teacher():
+    torch.manual_seed(1)
+    return Tiny(8).eval()
+
+def train(folder, **kw): return fit(student(folder), data(), teacher(), device='cpu', speed=Speed.plain(), **kw)
+
+def noticed(look):
+    "Did `look()` raise an error in our words, or warn that something is damaged?"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        try: look()
+        except (ValueError, FileNotFoundError) as e: return str(e)
+    return ' '.join(str(w.message) for w in said if 'damaged' in str(w.message))
+
+def every_flip_is_noticed(path, look, restore=lambda: None, places=None):
+    "Flip single bits of a file all over it, also in its first bytes, and `look`"
+    whole, dice = path.read_bytes(), random.Random(path.name)
+    if places is None: places = list(range(8)) + [dice.randrange(len(whole)) for _ in range(FLIPS-8)]
+    for at in places:
+        bits = bytearray(whole)
+        bits[at] ^= 1 << dice.randrange(8)
+        path.write_bytes(bits)
+        said = noticed(look)
+        assert said, f'{path.name}: a flipped bit in byte {at} of {len(whole)} was not noticed'
+        assert path.stem.split('-')[0] in said or path.parent.name in said, f'{path.name} is not named: {said}'
+        restore()
+        path.write_bytes(whole)
+    assert not noticed(look) # and it is as good as before
+
+def test_checkpoints(tmp_path):
+    fit_many([student(tmp_path/'a')], data(), teacher(), device='cpu', speed=Speed.plain(), deadline=0) # stopped at once
+    folder = tmp_path/'a'
+    shutil.copy(folder/'checkpoint.pt', folder/'checkpoint-before.pt')
+    def aside(): (folder/'checkpoint-damaged.pt').unlink()
+    every_flip_is_noticed(folder/'checkpoint.pt', lambda: read_state(folder), aside)
+    (folder/'checkpoint-before.pt').unlink()
+    (folder/'checkpoint.pt').write_bytes((folder/'checkpoint.pt').read_bytes()[:-1]) # cut, and no spare
+    assert 'no checkpoint' in noticed(lambda: train(folder))
+
+def test_the_spare_gives_the_same_training(tmp_path):
+    whole = train(tmp_path/'whole')
+    st = student(tmp_path/'a')
+    fit_many([st], data(), teacher(), device='cpu', speed=Speed.plain(), deadline=0)
+    shutil.copy(tmp_path/'a'/'checkpoint.pt', tmp_path/'a'/'checkpoint-before.pt')
+    (tmp_path/'a'/'checkpoint.pt').write_bytes(b'half a che')
+    with pytest.warns(UserWarning, match='the one before it is used'): again = train(tmp_path/'a')
+    assert (tmp_path/'a'/'student.safetensors').read_bytes() == (tmp_path/'whole'/'student.safetensors').read_bytes()
+    assert [e['test_loss'] for e in again.history] == [e['test_loss'] for e in whole.history]
+    assert sorted(o.name for o in (tmp_path/'a').iterdir()) == ['checkpoint.pt', 'metrics.jsonl', 'settings.json', 'student.safetensors']
+
+def test_weights(tmp_path):
+    f = save_weights(Tiny(), tmp_path/'own.safetensors')
+    every_flip_is_noticed(f, lambda: load_weights(Tiny(), f))
+
+def test_checkpoints_of_others(tmp_path):
+    torch.save(Tiny().state_dict(), f := tmp_path/'other.pth')
+    with zipfile.ZipFile(f) as z: parts = [(z.getinfo(o), z.read(o)) for o in z.namelist()]
+    whole, dice = f.read_bytes(), random.Random(0)
+    starts = [whole.index(data, info.header_offset) for info, data in parts if len(data) > 30] # the rest of a zip file holds no numbers
+    lengths = [len(data) for _, data in parts if len(data) > 30]
+    places = [at + dice.randrange(n) for at, n in dice.choices(list(zip(starts, lengths)), k=FLIPS)]
+    every_flip_is_noticed(f, lambda: read_weights(f), places=places)
+
+def test_tables_of_a_cached_teacher(tmp_path):
+    few = toy_data(6, 5, size=8, augment=Augment(8, 0, True))
+    def table(): return cache_teacher(teacher(), few, (1,2), tmp_path/'t.bin', 'cpu', torch.float32, Speed.plain())
+    table()
+    every_flip_is_noticed(tmp_path/'t.bin', table)
+    every_flip_is_noticed(tmp_path/'t.bin.json', table)
+
+def test_cached_images(tmp_path):
+    def images(): return cached(tmp_path/'images', 'source', lambda d: np.save(d/'x.npy', np.arange(300, dtype=np.uint8)))
+    images()
+    every_flip_is_noticed(tmp_path/'images'/'x.npy', images, images)
+
+@pytest.fixture
+def results(tmp_path):
+    lab = Lab(data(), tmp_path/'runs', 'cpu', Speed.plain(), teacher(), teacher_name='tiny')
+    run = Run('toy', 'tiny', 'resnet8', 'kd', epochs=1, bs=10)
+    settings = lab.settings(run)
+    history = [dict(epoch=1, test_top1=71.5, terms=dict(kd=1.25))]
+    return Ledger(tmp_path/'results'), dict(method='kd', seed=0, top1_last=71.5, top1_best=71.5, top5_last=99., settings=settings, history=history)
+
+def test_results(results):
+    ledger, result = results
+    ledger.add(result)
+    file = ledger.file(result['settings'])
+    every_flip_is_noticed(file, lambda: list(ledger))
+    file.write_text(file.read_text().replace('71.5', '99.9', 1))
+    assert 'a number was changed' in noticed(lambda: list(ledger))
+
+def child(code, *args, **env):
+    "A process of its own that runs `code` after the beginning of this file"
+    begin = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from test_damage import *"
+    return subprocess.run([sys.executable, '-c', f'{begin}\n{code}', *map(str, args)], env=os.environ | env, capture_output=True, text=True)
+
+def test_a_full_disk(tmp_path):
+    "No file may be longer than a limit, which the system enforces as it does a full disk; the same command goes on once there is room"
+    limited = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)) # settings and metrics fit, a checkpoint does not
+try: train(Path(sys.argv[1]))
+except OSError as e: print(e)
+"""
+    fit_many([student(tmp_path/'a')], data(), teacher(), device='cpu', speed=Speed.plain(), deadline=0)
+    before = (tmp_path/'a'/'checkpoint.pt').read_bytes()
+    said = child(limited, tmp_path/'a')
+    assert 'checkpoint.pt cannot be written: no file may be so large. Nothing was overwritten' in said.stdout, said
+    assert (tmp_path/'a'/'checkpoint.pt').read_bytes() == before
+    assert not [o for o in (tmp_path/'a').iterdir() if o.name.startswith('.')]
+    assert train(tmp_path/'a').done
+
+def test_a_folder_that_was_taken_away(tmp_path):
+    st = student(tmp_path/'a')
+    end = st.end
+    def end_of_epoch(*args):
+        shutil.rmtree(tmp_path/'a')
+        end(*args)
+    st.end = end_of_epoch
+    with pytest.raises(FileNotFoundError, match='is gone, so that nothing more can be kept'): fit(st, data(), teacher(), device='cpu', speed=Speed.plain())
+    assert not (tmp_path/'a').exists() and train(tmp_path/'a').done
+
+def test_two_processes_do_it_once(tmp_path):
+    code = """
+from icd_nb import trainer
+steps, real = [], Student.step
+def step(*args):
+    steps.append(1)
+    return real(*args)
+Student.step = step
+train(Path(sys.argv[1]))
+print(len(steps))
+"""
+    with ThreadPoolExecutor(2) as pool: both = list(pool.map(lambda _: child(code, tmp_path/'a'), range(2)))
+    assert sorted(int(o.stdout.split()[-1]) for o in both) == [0, 4], both
+    assert sorted(o.name for o in (tmp_path/'a').iterdir()) == ['checkpoint.pt', 'metrics.jsonl', 'settings.json', 'student.safetensors']
+
+def test_a_shipped_teacher(tmp_path):
+    from conftest import ROOT
+    f = shutil.copy(ROOT/'teachers'/'minibirds-resnet14.safetensors', tmp_path)
+    bits = bytearray(Path(f).read_bytes())
+    bits[len(bits)//2] ^= 1
+    Path(f).write_bytes(bits)
+    with pytest.raises(ValueError, match='is damaged'): load_weights(create_model('resnet14', 20), f)

@@ -1,0 +1,44 @@
+"A training on PyTorch's own data sets and loaders"
+import pytest, torch
+from torch.utils.data import DataLoader, TensorDataset
+from icd_nb.data.loaders import LoaderData
+from icd_nb.features.contrast import CRD
+from icd_nb.losses import CE, objective
+from icd_nb.models import create_model
+from icd_nb.trainer import Recipe, Speed, Student, evaluate, fit, fit_many
+
+PLAIN = dict(device='cpu', speed=Speed.plain())
+
+def pictures(n):
+    g = torch.Generator().manual_seed(n)
+    return TensorDataset(torch.randn(n, 3, 32, 32, generator=g), torch.arange(n) % 2)
+
+def loader_data(kind):
+    train, test = pictures(12), pictures(6)
+    if kind == 'data sets': return LoaderData(train, test)
+    return LoaderData(DataLoader(train, 4, shuffle=True), DataLoader(test, 6))
+
+def student(**kw):
+    return Student(create_model('resnet8', 2, seed=0), objective('icd_kd'), recipe=Recipe(2, bs=4), **kw)
+
+def weights(st): return torch.cat([v.double().flatten() for v in st.model.state_dict().values()])
+
+@pytest.mark.parametrize('kind', ['data sets', 'loaders'])
+def test_a_training_that_was_stopped_goes_on(kind, tmp_path):
+    data, teacher = loader_data(kind), create_model('resnet8', 2, seed=7)
+    whole = fit(student(), data, teacher, **PLAIN)
+    stopped, = fit_many([student(folder=tmp_path)], data, teacher, deadline=0, **PLAIN)
+    assert (stopped.epoch, len(stopped.rows)) == (0, 1)
+    again = fit(student(folder=tmp_path), loader_data(kind), teacher, **PLAIN)
+    assert torch.equal(weights(again), weights(whole))
+    assert evaluate(again.model, data, 'cpu')['top1'] == again.history[-1]['test_top1']
+
+def test_contrast_needs_to_know_which_image_is_which():
+    st = Student(create_model('resnet8', 2), CE() + CRD(), recipe=Recipe(1, bs=4))
+    with pytest.raises(ValueError, match='Scores.index'):
+        fit(st, loader_data('loaders'), create_model('resnet8', 2), **PLAIN)
+
+def test_a_loader_as_data_is_answered():
+    train = DataLoader(pictures(8), 4)
+    for data in (train, (train, train), pictures(8)):
+        with pytest.raises(ValueError, match='LoaderData'): fit(student(), data, **PLAIN)
