@@ -23,7 +23,8 @@ from .stats import mean_std, paired_difference, plus_minus
 _ASKED = ('dataset data_dir teacher student methods scales epochs seeds device out_dir '
           'teacher_checkpoint n_train n_test precision').split()
 _USUAL = dict(gamma=2., dkd_beta=None, warmup=None, clip=None, teacher_epochs=None, bs=64, lr=None,
-              compile=False, graph=False)
+              pretrained=False, optimizer='sgd', schedule='steps', lr_warmup=0,
+              label_smoothing=0., compile=False, graph=False, track=None)
 INTERPRET_PARAMETERS = ({k: RUN_PARAMETERS[k] for k in _ASKED}
                         | dict(networks_dir=maybe(path_text), cifar_dir=maybe(path_text)))
 
