@@ -11,7 +11,7 @@ from math import prod
 import torch
 from fastcore.basics import patch
 from torch import nn
-from .core import free_bytes, parse_scales, progress
+from .core import check_choice, free_bytes, parse_scales, progress
 from .data.augment import all_views, crop, view_number
 from .data.batches import exact_device
 from .data.loaders import check_data
@@ -22,6 +22,7 @@ from .weights import model_fingerprint
 from .pooling import multiscale_pool, n_cells
 from .speed import Speed, to_model_dtype
 from .tablefile import TableFile
+from .params import checked, is_a, network, path_of, whole_number
 from .teacher import scores
 
 # %% ../nbs/09a_cache.ipynb #cache-bytes
@@ -147,7 +148,12 @@ def cache_teacher(model:nn.Module, data, # an `ImageData`
                   device='auto', dtype=torch.bfloat16, # of what is stored
                   speed:Speed=Speed(), bs:int=500)->CachedTeacher:
     "Compute a frozen teacher's scores of every view of every training image, once"
+    checked(model, network, 'cache_teacher: model')
     check_data(data)
+    checked(speed, is_a(Speed, 'a Speed'), 'cache_teacher: speed')
+    bs = checked(bs, whole_number(), 'cache_teacher: batch size')
+    check_choice(dtype, (torch.float32, torch.float16, torch.bfloat16), 'dtype of a table')
+    if path is not None: path = path_of(path, 'cache_teacher: path')
     device = exact_device(device)
     speed, data = speed.on(device), data.settle(device)
     scales = parse_scales(scales) if scales else ()

@@ -23,6 +23,7 @@ from .devices import free_bytes, get_device
 _all_ = ['free_bytes', 'get_device'] # also found here
 
 
+
 # %% ../nbs/00_core.ipynb #check-choice
 def check_choice(value, # what the user wrote
                  choices, # the names that exist
@@ -41,15 +42,18 @@ def parse_scales(scales # `"[1,2,4]"`, `"1, 2, 4"`, `[1,2,4]`, `(1,2,4)` or `4`
                 )->tuple: # whole numbers ≥ 1, in the order given
     "A set of scales as a tuple of whole numbers"
     def bad(why): return ValueError(f"scales {scales!r}: {why}; write them like \"[1,2,4]\"")
+    no_list = 'not a list of whole numbers'
+    if isinstance(scales, (bool, bytes)): raise bad(no_list)
     items = [scales] if isinstance(scales, int) else scales
     if isinstance(scales, str):
         parts = scales.strip().strip('[](){}').split(',')
         items = [p.strip() for p in parts if p.strip()]
     try: ms, same = tuple(int(m) for m in items), tuple(float(m) for m in items)
-    except (TypeError, ValueError): raise bad('not a list of whole numbers') from None
-    if ms != same: raise bad('not a list of whole numbers')
+    except (TypeError, ValueError, OverflowError): raise bad(no_list) from None
+    if ms != same: raise bad(no_list)
     if not ms: raise bad('there is none')
     if min(ms) < 1: raise bad('a scale is at least 1')
+    if max(ms) > 1024: raise bad('a scale is at most 1024')
     if len(set(ms)) < len(ms): raise bad('a scale stands there twice')
     return ms
 
@@ -64,9 +68,15 @@ def generator(*parts, device='cpu')->torch.Generator:
     return torch.Generator(device=device).manual_seed(seed_of(*parts))
 
 # %% ../nbs/00_core.ipynb #data-home
+def _home_folder(variable, usual):
+    "The folder that an environment variable names, else the usual one"
+    try: return Path(os.environ.get(variable) or usual).expanduser()
+    except RuntimeError:
+        raise FileNotFoundError(f"there is no home folder here: set {variable}") from None
+
 def data_home()->Path:
     "Where data sets are kept: `$ICD_NB_DATA`, else `~/.cache/icd_nb`"
-    return Path(os.environ.get('ICD_NB_DATA') or Path.home()/'.cache'/'icd_nb').expanduser()
+    return _home_folder('ICD_NB_DATA', Path('~', '.cache', 'icd_nb'))
 
 def project_root(start=None # default: the working directory
                 )->Path:
@@ -77,7 +87,7 @@ def project_root(start=None # default: the working directory
 
 def runs_home()->Path:
     "Where runs are kept: `$ICD_NB_RUNS`, else `runs/` in the project's root"
-    return Path(os.environ.get('ICD_NB_RUNS') or project_root()/'runs').expanduser()
+    return _home_folder('ICD_NB_RUNS', project_root()/'runs')
 
 def project_file(kind:str, # `teachers` or `results`
                  name:str)->Path: # None where there is none
@@ -106,7 +116,9 @@ def write_json(path, obj)->Path:
 def read_json(path):
     "The object that `write_json` wrote to `path`"
     def refuse(word): raise ValueError(f"it holds {word}")
-    path = Path(path).expanduser()
+    path = Path(path).expanduser() if isinstance(path, (str, Path)) else path
+    if not isinstance(path, Path) or not os.path.isfile(path):
+        raise FileNotFoundError(f"there is no file {path}")
     try: return json.loads(path.read_text(encoding='utf-8'), parse_constant=refuse)
     except ValueError as e:
         why = f'line {e.lineno}: {e.msg}' if isinstance(e, json.JSONDecodeError) else str(e)

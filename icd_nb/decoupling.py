@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from .averages import averaged_map, part_of_map
 from .core import kept_modes, parse_scales
+from .params import checked, network, taking
 from .pooling import cell_slices, multiscale_pool, n_cells, pool_matrix
 from .scores import MASKED, Scores, in_single
 
@@ -47,8 +48,7 @@ BATCH_NORM = ("the head has a batch norm in training mode, which would take its 
               "cells instead of images; put that layer into eval mode, or use a model without one "
               "after the pooling")
 
-def _single(device): # inside it autocast is off
-    return torch.autocast(device.type, enabled=False)
+def _single(device): return torch.autocast(device.type, enabled=False)
 
 def _widened(o): # arguments of a function: half precision as single
     if isinstance(o, Tensor): return in_single(o)
@@ -192,7 +192,7 @@ class Scorer(nn.Module):
                  chained:bool=True # as in `multiscale_pool`
                 ):
         super().__init__()
-        self.model, self.chained, self.heads = model, chained, {}
+        self.model, self.chained, self.heads = checked(model, network, 'Scorer: model'), chained, {}
         self.scales = parse_scales(scales) if scales else ()
 
     def forward(self, x:Tensor)->Scores: # x `[B,3,H,W]`
@@ -233,7 +233,7 @@ def local_logits(model:nn.Module, # a CNN that averages its last feature map, as
                  chained:bool=True # as in `multiscale_pool`
                 )->Tensor: # `[B,K,P]`
     "The logits of every cell of every scale; `ValueError` where a model's head cannot score cells"
-    return Scorer(model, scales, chained)(x).local
+    with taking(model, x): return Scorer(model, parse_scales(scales), chained)(x).local
 
 # %% ../nbs/04_decoupling.ipynb #complementary
 def complementary(cell:Tensor, # verdicts of cells `[B,P]`

@@ -42,9 +42,11 @@ def get_device(device='auto' # `"auto"`, or anything that `torch.device` takes
               )->torch.device:
     "The device to compute on; `auto` is CUDA where there is one, else the CPU"
     auto = device is None or isinstance(device, str) and device == 'auto'
-    try: d = torch.device('cuda' if auto else device)
-    except RuntimeError:
-        raise ValueError(f'device {device!r}: write "auto", "cpu", "cuda" or "cuda:0"') from None
+    wrong = ValueError(f'device {device!r}: write "auto", "cpu", "cuda" or "cuda:0"')
+    if not isinstance(device, torch.device): device = 'cuda' if auto else str(device)
+    try: d = torch.device(device)
+    except RuntimeError: raise wrong from None
+    if d.type == 'meta': raise wrong # its tensors hold no numbers
     if d.type != 'cuda': return d
     if torch.cuda.is_available():
         check_card(d)

@@ -9,6 +9,7 @@ __all__ = ['gram_matrix', 'structure', 'scale_weights', 'structures', 'structure
 import math
 import torch
 from .core import check_choice, parse_scales
+from .params import kind_of
 from .scores import MASKED, in_single
 
 # %% ../nbs/05_gram.ipynb #full
@@ -24,9 +25,16 @@ def _cosines(z): # `[B,P,K]` → cosines and the factors 1/(‖zᵢ‖‖zⱼ‖
     R = r[...,:,None]*r[...,None,:]
     return G*R, R
 
+def _check_cells(z, T=1.): # at each step: nothing that waits for a GPU
+    if not (isinstance(z, torch.Tensor) and z.ndim == 3 and z.is_floating_point()):
+        raise ValueError(f"scores of cells are a float tensor [B,P,K], not {kind_of(z)}")
+    if type(T) not in (int, float) or not 0 < T < math.inf:
+        raise ValueError(f"the temperature T = {T!r}: a number above 0")
+
 def gram_matrix(z:torch.Tensor # scores of cells `[B,P,K]`
                )->torch.Tensor: # `[B,P,P]`, 1 on the diagonal
     "Cosines between the score vectors of all pairs of cells (iCD, arXiv 2509.12553)"
+    _check_cells(z)
     with _exact(z): return _cosines(_known(z))[0]
 
 # %% ../nbs/05_gram.ipynb #structure
@@ -34,6 +42,7 @@ def structure(z:torch.Tensor, # scores of the cells of one scale `[B,P,K]`
               T:float=2. # temperature
              )->torch.Tensor: # log probabilities `[B,P,P]`: row i says which cells look like cell i
     "Row-wise log softmax of the Gram matrix at temperature `T`"
+    _check_cells(z, T)
     if z.shape[1] == 1: return 0*in_single(z[:,:,:1]) # a cell is like itself: log 1 = 0, whatever z
     return (gram_matrix(z)/T).log_softmax(-1)
 
@@ -52,6 +61,7 @@ def structures(z:torch.Tensor, # scores of the cells of all scales `[B,P,K]`, sc
                T:float=2. # temperature
               )->tuple: # one `[B,m²,m²]` per scale
     "The `structure` of each scale; `ValueError` if these are not the cells of the scales"
+    _check_cells(z, T)
     scales = parse_scales(scales)
     sizes = [m*m for m in scales]
     if z.shape[1] != sum(sizes):

@@ -7,7 +7,6 @@ __all__ = ['standing', 'plot_history']
 
 # %% ../nbs/08m_history.ipynb #history-imports
 import json, math, warnings
-from dataclasses import asdict
 import matplotlib.pyplot as plt
 import torch
 from fastcore.basics import patch

@@ -13,19 +13,22 @@ from .core import check_choice, parse_scales
 from .decoupling import complementary
 from .gram import scale_weights, structure_loss, structures
 from .kd import CE, DKD, KD, NKD, dkd_loss, kd_loss, nkd_loss
+from .params import above_0, checked, from_0
 from .pooling import cell_slices
-from .scores import at_class, in_single, score_pair
+from .scores import at_class, check_labels, in_single, score_pair
 from .terms import CellLoss, Objective, Term, Warmup
 _all_ = ['CE', 'KD', 'DKD', 'NKD', 'kd_loss', 'dkd_loss', 'nkd_loss', 'Term', 'Objective']
 
 # %% ../nbs/06_losses.ipynb #sdd-weights
+_KEEP = ('both', 'consistent', 'complementary')
+
 def sdd_weights(cell:Tensor, # the teacher's verdict on each cell `[B,P]`: class, or is it right?
                 whole:Tensor, # its verdict on the whole image `[B,1]`, of the same kind
                 beta:float=2., # weight of a complementary cell
                 keep:str='both' # or only `consistent`, or only `complementary` cells (table 6)
                )->Tensor: # `[B,P]`
     "1 for a cell that agrees with the whole image, else `beta` (arXiv 2403.13512, equation 10)"
-    check_choice(keep, ('both', 'consistent', 'complementary'), 'choice of cells')
+    check_choice(keep, _KEEP, 'choice of cells')
     agree = 0. if keep == 'complementary' else 1.
     differ = 0. if keep == 'consistent' else beta
     return torch.where(complementary(cell, whole), differ, agree)
@@ -40,7 +43,9 @@ class SDD(Term):
             raise ValueError("SDD takes a loss of single cells, "
                              f"such as KD(), DKD() or NKD(), not {inner!r}")
         check_choice(right, ('label', 'whole'), 'meaning of right')
-        self.inner, self.beta, self.right, self.keep = inner, beta, right, keep
+        check_choice(keep, _KEEP, 'choice of cells')
+        self.inner, self.right, self.keep = inner, right, keep
+        self.beta = checked(beta, from_0, 'SDD: beta')
         self.name = f'sd_{inner.name}'
     def _verdict(self, t, y, local): # the class, or whether it is right, `[B,P]` or `[B]`
         if self.right == 'whole': return t.top_class(local)
@@ -54,6 +59,11 @@ class SDD(Term):
         return (weights * self.inner.cells(s, t, y, local=True)).mean()
 
 # %% ../nbs/06_losses.ipynb #sdd-kd-loss
+def _on_cells(term, s, t, y): # tensors instead of `Scores`
+    s, t = score_pair(s, t, local=True)
+    check_labels(y, s.local)
+    return term(s, t, y)
+
 def sdd_kd_loss(s:Tensor, # student local logits `[B,K,P]`, the first cell the whole image
                 t:Tensor, # teacher local logits `[B,K,P]`
                 y:Tensor, # labels `[B]`
@@ -61,21 +71,21 @@ def sdd_kd_loss(s:Tensor, # student local logits `[B,K,P]`, the first cell the w
                 **how # `right`, `keep` of `SDD`
                )->Tensor: # a scalar
     "Scale decoupled KD, averaged over cells and batch (arXiv 2403.13512)"
-    return SDD(KD(T), **how)(*score_pair(s, t, local=True), y)
+    return _on_cells(SDD(KD(T), **how), s, t, y)
 
 def sdd_dkd_loss(s:Tensor, t:Tensor, y:Tensor, # as in `sdd_kd_loss`
                  alpha:float=1., beta:float=8., T:float=4., # as in `dkd_loss`
                  **how # `right`, `keep` of `SDD`
                 )->Tensor: # a scalar
     "Scale decoupled DKD, averaged over cells and batch (arXiv 2403.13512)"
-    return SDD(DKD(alpha, beta, T), **how)(*score_pair(s, t, local=True), y)
+    return _on_cells(SDD(DKD(alpha, beta, T), **how), s, t, y)
 
 def sdd_nkd_loss(s:Tensor, t:Tensor, y:Tensor, # as in `sdd_kd_loss`
                  gamma:float=8., T:float=4., drop_target:bool=False, # as in `nkd_loss`
                  **how # `right`, `keep` of `SDD`
                 )->Tensor: # a scalar
     "Scale decoupled NKD, averaged over cells and batch (arXiv 2403.13512)"
-    return SDD(NKD(gamma, T, drop_target), **how)(*score_pair(s, t, local=True), y)
+    return _on_cells(SDD(NKD(gamma, T, drop_target), **how), s, t, y)
 
 # %% ../nbs/06_losses.ipynb #structure
 class Structure(Term):
@@ -83,7 +93,8 @@ class Structure(Term):
     name, needs_local = 'structure', True
     def __init__(self, T:float=2., weights:str='rank'):
         super().__init__()
-        self.T, self.weights = T, weights
+        check_choice(weights, ('rank', 'equal'), 'weighting of scales')
+        self.T, self.weights = checked(T, above_0, 'Structure: T'), weights
     def structures(self, t): # the teacher's, computed once
         def compute():
             z = in_single(t.local.detach()).transpose(1, 2)
@@ -100,6 +111,7 @@ def icd_loss(s:Tensor, # student local logits `[B,K,P]`
              **how # `T`, `weights` of `Structure`
             )->Tensor: # a scalar
     "The structural term of iCD alone, averaged over the batch (arXiv 2509.12553)"
+    checked(gamma, from_0, 'icd_loss: gamma')
     s, t = score_pair(s, t, local=True)
     s.scales = t.scales = parse_scales(scales)
     return gamma*Structure(**how)(s, t, None)
@@ -174,6 +186,9 @@ def objective(method:str, # a name in `METHODS`, or a sum such as `icd_kd+at`
               **hyper # such as `T`, `beta` of SDD, or `warmup` in epochs: see the methods above
              )->Objective:
     "The objective of a published method; `ValueError` for an unknown method or hyper-parameter"
+    if not isinstance(method, str): raise ValueError(
+        f"the method {method!r} is no name; write one such as 'icd_kd', or 'icd_kd+at'")
+    checked(gamma, from_0, 'objective: gamma')
     names = _hyper_names()
     for name in hyper: check_choice(name, names, 'hyper-parameter')
     own = None if scales is None else parse_scales(scales)

@@ -15,6 +15,7 @@ from .core import check_choice, kept_modes
 from .extras import optional
 from .hub import hub_config, hub_file
 from .libraries import in_libraries, library_model, library_of
+from .params import checked, network, whole_number
 from .weights import find_weights, not_finite_weights, read_checkpoint, shapes_of
 from .zoo import resnet, wrn, vgg, resnet_imagenet, mobilenetv2, shufflenet
 
@@ -29,8 +30,8 @@ def check_whole(value, # what a user has given
                )->int:
     "`value` as a whole number; `ValueError` if it is none, or less than `least`"
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if whole and value >= least: return int(value)
-    raise ValueError(f"{what} {value!r}: write a whole number from {least} on")
+    if whole and least <= value <= 10**6: return int(value)
+    raise ValueError(f"{what} {value!r}: write a whole number from {least} on, up to a million")
 
 # %% ../nbs/02_models.ipynb #create-model
 def check_model(name)->str:
@@ -57,6 +58,7 @@ def create_model(name:str, # in `MODELS`, or `torchvision/…`, `timm/…`, `hf-
     library, given = library_of(check_model(name)), num_classes is not None
     num_classes = check_whole(num_classes if given else 100, 2, 'num_classes')
     image_size = check_whole(image_size, 32, 'image_size in pixels')
+    if seed is not None: checked(seed, whole_number(0, 2**63-1), 'create_model: seed')
     if library and stem: raise ValueError(f"{name!r} has the stem of its library: leave stem out")
     usual = 'cub' if image_size >= 64 else 'cifar'
     if not library: stem = check_choice(stem or usual, ('cifar', 'cub'), 'stem')
@@ -143,6 +145,7 @@ def _misfits(have:dict, want:dict)->str: # shapes in the file, shapes of the mod
 def load_weights(model:nn.Module, path # `.safetensors`, `.pth`, `.pt`
                 )->nn.Module: # `model`
     "Fill `model` with the weights in a file; a `ValueError` says what does not fit, and what would"
+    checked(model, network, 'load_weights: model')
     want = shapes_of(model.state_dict())
     state, left_out = find_weights(read_checkpoint(path), want)
     if what := _misfits(shapes_of(state), want):

@@ -9,6 +9,7 @@ __all__ = ['n_cells', 'cell_slices', 'cell_boxes', 'multiscale_pool', 'pool_matr
 import torch, torch.nn.functional as F
 from torch import Tensor
 from .core import parse_scales
+from .params import checked, kind_of, whole_number
 
 # %% ../nbs/03_pooling.ipynb #n-cells
 def n_cells(scales, # cells along each axis, for each scale
@@ -38,9 +39,10 @@ def cell_boxes(scales, # cells along each axis, for each scale
 _POOLS = {3: F.adaptive_avg_pool1d, 4: F.adaptive_avg_pool2d, 5: F.adaptive_avg_pool3d}
 
 def _check_map(fmap): # a `ValueError` if it cannot be pooled
-    if fmap.ndim in _POOLS and fmap.is_floating_point() and 0 not in fmap.shape[2:]: return
+    is_map = isinstance(fmap, Tensor) and fmap.ndim in _POOLS and fmap.is_floating_point()
+    if is_map and 0 not in fmap.shape[2:]: return
     raise ValueError("a feature map is a float tensor [B,C,L], [B,C,H,W] or [B,C,D,H,W], "
-                     f"not {fmap.dtype} {list(fmap.shape)}")
+                     f"not {kind_of(fmap)}")
 
 def multiscale_pool(fmap:Tensor, # feature map `[B,C,L]`, `[B,C,H,W]` or `[B,C,D,H,W]`
                     scales=(1,2,4), # cells along each axis, for each scale
@@ -62,5 +64,6 @@ def pool_matrix(H:int, W:int, # the map's height and width
                 chained:bool=True # as in `multiscale_pool`
                )->Tensor: # `[P,H·W]`, float64
     "The weight of every place of an `H`×`W` map in every cell; each row sums to 1"
+    H, W = (checked(o, whole_number(1, 1024), f'pool_matrix: {k}') for k, o in zip('HW', (H, W)))
     places = torch.eye(H*W, dtype=torch.float64).view(H*W, 1, H, W)
     return multiscale_pool(places, scales, chained)[:, 0].T.contiguous()

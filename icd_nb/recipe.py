@@ -6,7 +6,6 @@
 __all__ = ['CHOICES', 'CHOSEN', 'Recipe', 'default_lr', 'make_optimizer']
 
 # %% ../nbs/08j_recipe.ipynb #recipe-imports
-import math
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 import torch
@@ -33,12 +32,14 @@ class Recipe:
 
     def __post_init__(self):
         for name in ('epochs', 'bs'):
-            self._check(name, 'a whole number from 1 on', lambda v: v == int(v) and v >= 1)
+            self._check(name, 'a whole number from 1 on', lambda v: isinstance(v, int) and v >= 1)
         for name in ('lr', 'decay'): self._check(name, 'a number above 0', lambda v: v > 0)
         for name in ('momentum', 'weight_decay', 'label_smoothing'):
             self._check(name, 'a number from 0 on, below 1', lambda v: 0 <= v < 1)
         if self.clip is not None: self._check('clip', 'a number above 0, or None', lambda v: v > 0)
-        if not all(isinstance(f, (int, float)) and 0 <= f <= 1 for f in self.drops):
+        if isinstance(self.drops, list): object.__setattr__(self, 'drops', tuple(self.drops))
+        listed = isinstance(self.drops, tuple)
+        if not listed or not all(isinstance(f, (int, float)) and 0 <= f <= 1 for f in self.drops):
             raise ValueError(f"recipe: drops is {self.drops!r}; it must hold parts of the "
                              "training, between 0 and 1")
         for name, choices in CHOICES.items():
@@ -51,7 +52,7 @@ class Recipe:
 
     def _check(self, name, what, right):
         v = getattr(self, name)
-        number = isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
+        number = isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= 1e9
         if not number or not right(v):
             raise ValueError(f"recipe: {name} is {v!r}; it must be {what}")
 

@@ -13,6 +13,7 @@ import torch
 from fastcore.basics import patch
 from torch import nn
 from .core import check_choice
+from .params import checked, yes_or_no
 from .scores import Scores
 
 # %% ../nbs/08h_speed.ipynb #has-bf16
@@ -38,6 +39,14 @@ class Speed:
     graph:bool = True # on CUDA: the step as one CUDA graph
     deterministic:bool = False # on CUDA: the same bits each time on one card
 
+    def __post_init__(self):
+        check_choice(self.precision, ['auto', 'fp32', 'bf16', 'fp64'], 'precision')
+        for name in ('channels_last', 'fused', 'fold', 'graph'):
+            yes = checked(getattr(self, name), yes_or_no, f'Speed: {name}')
+            object.__setattr__(self, name, yes)
+        if not isinstance(self.compile, bool):
+            check_choice(self.compile, torch.compiler.list_backends(()), 'backend of compile')
+
     @classmethod
     def plain(cls, precision='fp32')->'Speed':
         "The reference path"
@@ -45,9 +54,8 @@ class Speed:
 
     def on(self, device:torch.device)->'Speed':
         "What of it holds on this device, with `auto` decided"
-        precision = check_choice(self.precision, ['auto', 'fp32', 'bf16', 'fp64'], 'precision')
+        precision, cuda = self.precision, device.type == 'cuda'
         if precision == 'auto': precision = 'bf16' if has_bf16(device) else 'fp32'
-        cuda = device.type == 'cuda'
         return replace(self, precision=precision, graph=self.graph and cuda,
                        deterministic=self.deterministic and cuda)
 

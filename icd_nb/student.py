@@ -6,9 +6,8 @@
 __all__ = ['Student']
 
 # %% ../nbs/08l_student.ipynb #student-imports
-import copy, warnings
+import warnings
 from contextlib import nullcontext
-from pathlib import Path
 import torch
 from fastcore.basics import patch
 from torch import nn
@@ -16,26 +15,16 @@ from torch.nn.utils import clip_grad_norm_
 from .core import check_choice, parse_scales, seed_of
 from .devices import seed_torch
 from .decoupling import eval_mode, Scorer
-from .evaluation import hits
+from .evaluation import check_network, hits
 from .foreign import LoneImage, idle_parts, start_momentum
-from .kd import CE, smoothed
+from .kd import own_objective, smoothed
+from .params import checked, is_a, path_of, text, whole_number
 from .recipe import Recipe, make_optimizer
 from .speed import keep_depthwise, loss_and_gradients, set_scalar, to_model_dtype
 from .teacher import check_map, check_memory, scores
-from .terms import Objective, Term
+from .terms import Objective
 
 # %% ../nbs/08l_student.ipynb #student
-def _as_objective(given)->Objective:
-    "An objective of the student's own"
-    if given is None: return Objective(CE())
-    if isinstance(given, Term): return Objective(copy.deepcopy(given))
-    if isinstance(given, Objective): return copy.deepcopy(given)
-    hint = ''
-    if isinstance(given, str): hint = f": write objective('{given}') of icd_nb.losses"
-    elif callable(given): hint = f": call it first, as in {given.__name__}()"
-    raise ValueError("a student's objective is a sum of terms such as objective('icd_kd') or "
-                     f"CE() + KD(), not {given!r}{hint}")
-
 class Student:
     "A network in training: its objective, its history, and the folder that it can be resumed from"
     def __init__(self, model:nn.Module,
@@ -49,15 +38,20 @@ class Student:
                  keep:str='weights' # in its folder, when it is done; `all`: its last checkpoint too
                 ):
         if not isinstance(model, nn.Module):
-            call = f": call it first, as in {model.__name__}()" if callable(model) else ''
+            named = hasattr(model, '__name__') # a class or a function
+            call = f": call it first, as in {model.__name__}()" if named else ''
             raise ValueError("a student's model is a network, such as "
                              f"create_model('resnet8', 20), not {model!r}{call}")
+        checked(recipe, is_a(Recipe, 'a Recipe, such as Recipe(epochs=240)'), 'Student: recipe')
+        seed = checked(seed, whole_number(0, 2**63-1), 'Student: seed')
+        checked(name, text, 'Student: name')
+        folder = path_of(folder, f'{name}: folder') if folder else None
         # What it is
         self.model, self.recipe, self.seed, self.name = model, recipe, seed, name
-        self.objective = smoothed(_as_objective(objective), recipe.label_smoothing)
+        self.objective = smoothed(own_objective(objective), recipe.label_smoothing)
         self.scales = self._choose(scales) if self.objective.needs_local else ()
         self.pooling = (self.scales, chained or not self.scales) # what it asks of a teacher
-        self.folder = Path(folder).expanduser() if folder else None
+        self.folder = folder
         self.keep = check_choice(keep, ('weights', 'all'), 'keep')
         # How far it has come
         self.epoch = 0 # the last epoch that is finished
@@ -81,7 +75,8 @@ class Student:
         self.compile_seconds = 0.
 
     def _choose(self, scales)->tuple:
-        own, asked = self.objective.scales, scales and parse_scales(scales)
+        own = self.objective.scales
+        asked = None if scales is None else parse_scales(scales)
         if own and asked and own != asked:
             raise ValueError(f"{self.name}: its objective was made for the scales {own}, "
                              f"and it is given {asked}")
@@ -123,6 +118,7 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     self.frozen = [m for m in layers if not m.training]
     self.image_size = batch.x.shape[-1]
     speed.place(self.model, device)
+    check_network(self.model, batch.x[:2], int(labels.max())+1, self.name)
     if speed.precision == 'bf16' and device.type == 'cpu': keep_depthwise(self.model)
     self.scorer = Scorer(self.model, *self.pooling)
     seed_torch(seed_of(self.seed, 'adapters'), device)

@@ -9,16 +9,17 @@ __all__ = ['Term', 'CellLoss', 'Wrapped', 'Warmup', 'Objective']
 import inspect
 from fastcore.basics import patch
 from torch import Tensor, nn
+from .params import checked, from_0, shown
 from .scores import Scores
 
 # %% ../nbs/05a_terms.ipynb #summand
 class _Summand: # what can be weighted and added: terms and objectives
     def __mul__(self, w):
-        if not isinstance(w, (int, float)): return NotImplemented
+        checked(w, from_0, 'weight of a term')
         return Objective(*((w*v, term) for _, v, term in Objective(self).items()))
-    def __add__(self, other):
-        return Objective(self, other) if isinstance(other, _Summand) else NotImplemented
-    def __radd__(self, other): return Objective(self) if other == 0 else NotImplemented # for sum()
+    def __add__(self, other): return Objective(self, other)
+    def __radd__(self, other): # 0 begins a sum()
+        return Objective(self) if other == 0 else Objective(other, self)
     __rmul__ = __mul__
 
 class Term(_Summand, nn.Module):
@@ -87,7 +88,7 @@ class Warmup(Wrapped):
             raise ValueError("Warmup takes one term; weights and sums go outside, "
                              f"as in 0.9*Warmup(KD()): {term!r}")
         super().__init__(term)
-        self.epochs = epochs
+        self.epochs = checked(epochs, from_0, 'Warmup: epochs')
     def factor(self, epoch):
         part = epoch/max(self.epochs, 1)
         part = part.clamp(max=1.) if isinstance(part, Tensor) else min(part, 1.)
@@ -107,9 +108,10 @@ class Objective(_Summand, nn.Module):
             for _, w, term in part.items(): self._add((w, term))
             self.scales = part.scales or self.scales
             return
-        w, term = part if isinstance(part, tuple) else (1., part)
-        if not isinstance(term, Term):
-            raise ValueError(f"an objective is made of terms, such as CE() or KD(), not {term!r}")
+        w, term = part if isinstance(part, tuple) and len(part) == 2 else (1., part)
+        if not isinstance(term, Term): raise ValueError(
+            f"an objective is made of terms, such as CE() or KD(), not {shown(term)}")
+        checked(w, from_0, f'weight of {term.name}')
         name, n = term.name, 2
         while name in self.weights: name, n = f'{term.name}{n}', n+1
         self.weights[name], self.terms[name] = w, term

@@ -22,12 +22,13 @@ from .data import steps_per_epoch, test_batches, train_batches
 from .data.batches import exact_device
 from .data.loaders import check_data
 from .decoupling import Scorer
+from .evaluation import check_network, evaluate, hits
 from .files import alone
-from .evaluation import evaluate, hits
 from .export import export_model # a student gets its `export` with it
 from .graph import Graphs, side_by_side, undone
 from .history import plot_history, standing
 from .kd import smoothed
+from .params import checked, is_a, shown, whole_number
 from .recipe import Recipe, default_lr, make_optimizer
 from .speed import Speed, to_model_dtype
 from .student import Student
@@ -94,6 +95,7 @@ def prepare_all(students, data, teacher, batch, device, speed,
     speed = speed.on(device)
     if isinstance(teacher, nn.Module):
         teacher = Teacher(teacher, [st.pooling for st in students], device, speed)
+        check_network(teacher.whole, batch.x[:2], data.num_classes, 'the teacher')
     elif teacher is not None:
         teacher.check(data)
         teacher.settle(device)
@@ -177,7 +179,7 @@ def fit_many(students, # they train side by side, on the same batches
              on_epoch=None # called after each epoch with a student and what it has logged
             ):
     "Train all `students` to their last epoch; those with a checkpoint go on from it"
-    check_data(data)
+    seed = _check_asked(students, data, seed, speed, deadline)
     check_teacher(teacher)
     bs, device = _batch_size(students), exact_device(device)
     speed, data = speed.on(device), data.settle(device)
@@ -191,6 +193,19 @@ def fit_many(students, # they train side by side, on the same batches
         with training_bar(steps) if bar is None else nullcontext(bar) as line:
             _run_epochs(students, data, teacher, bs, seed, step, Keeper(deadline), line, on_epoch)
     return students
+
+def _moment(value): # a time, or none
+    if value is None or isinstance(value, (int, float)) and value == value: return value
+    raise ValueError("a moment of time.monotonic(), or None")
+
+def _check_asked(students, data, seed, speed, deadline)->int: # the seed
+    right = isinstance(students, (list, tuple)) and all(isinstance(o, Student) for o in students)
+    if not right: raise ValueError("fit takes a Student, and fit_many a list of them, "
+                                   f"not {shown(students)}; make one by Student(network, …)")
+    check_data(data)
+    checked(speed, is_a(Speed, "a Speed, such as Speed(precision='fp32')"), 'fit: speed')
+    checked(deadline, _moment, 'fit: deadline')
+    return checked(seed, whole_number(0, 2**63-1), 'fit: seed')
 
 def _batch_size(students)->int: # the one that all have in common
     if not students: raise ValueError("there is no student to train")

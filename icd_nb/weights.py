@@ -16,6 +16,7 @@ import torch, torch.nn as nn
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from .core import atomic_write, fingerprint, short_hash
+from .params import path_of
 
 # %% ../nbs/02g_weights.ipynb #numpy-number
 def numpy_number(dtype, data:bytes):
@@ -175,7 +176,7 @@ def _read_safetensors(path):
 
 def read_checkpoint(path):
     "What is in a `.safetensors`, `.pth` or `.pt` file, read without running code from it"
-    path = Path(path).expanduser()
+    path = path_of(path, 'weights: path')
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; give the checkpoint file itself, "
                                 "such as ckpt_epoch_240.pth")
@@ -204,7 +205,7 @@ def save_weights(model:nn.Module, path, # ends in `.safetensors`
                  half=False # store 16-bit floats
                 )->Path:
     "Write the model's weights to `path`, all of them or nothing; `ValueError` if one is not finite"
-    path = Path(path).expanduser()
+    path = path_of(path, 'save_weights: path')
     if path.suffix != '.safetensors':
         raise ValueError(f"{path}: weights are kept as safetensors; "
                          "let the name end in .safetensors")

@@ -7,7 +7,7 @@ __all__ = ['DATASETS', 'DataSet', 'register', 'dataset_of', 'load_data', 'Augmen
            'train_batches', 'test_batches', 'load_minibirds', 'load_cifar100', 'load_cub200', 'load_folder', 'load_npz']
 
 # %% ../../nbs/01_data.ipynb #imports
-import inspect, re
+import inspect, os, re
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,12 +17,14 @@ from fastcore.basics import patch
 from torch import Tensor
 from ..core import check_choice, generator, load_rooms
 from . import cifar100, minibirds
+from .arrays import load_npz
 from .augment import Augment, recipe
 from .batches import Batch, ImageData, steps_per_epoch, test_batches, train_batches
 from .cifar100 import load_cifar100
 from .cub200 import load_cub200
-from .folders import load_folder, load_npz
+from .folders import load_folder
 from .minibirds import load_minibirds
+from ..params import checked, maybe, path_text, whole_number
 from ..style import show_pictures
 
 # %% ../../nbs/01_data.ipynb #exported
@@ -87,7 +89,7 @@ def dataset_of(name # of a set, of a part of one, or of your own folder or file
 
 # %% ../../nbs/01_data.ipynb #not-there
 def _not_there(name, path)->str: # for an error: where it was looked for, and what is there
-    beside = [o.name for o in path.parent.iterdir()] if path.parent.is_dir() else []
+    beside = [o.name for o in path.parent.iterdir()] if os.path.isdir(path.parent) else []
     near = get_close_matches(path.name, beside, n=1)
     hint = f' Did you mean {str(path.parent/near[0])!r}?' if near else ''
     return (f"data set {name!r}: there is no such folder or .npz file "
@@ -96,12 +98,13 @@ def _not_there(name, path)->str: # for an error: where it was looked for, and wh
 # %% ../../nbs/01_data.ipynb #load-data
 def _loader(name, data_dir)->tuple: # the loader, where its set is
     "Who loads the data set of that name, or at that place"
-    path = Path(name).expanduser()
-    below = Path(data_dir).expanduser()/name if data_dir else path
-    if not path.exists() and below.exists(): path = below
+    name = checked(name, path_text, 'data set')
+    data_dir = checked(data_dir, maybe(path_text), 'data_dir')
+    path, below = Path(name), Path(data_dir or '', name)
+    if not os.path.exists(path) and os.path.exists(below): path = below
     if name in DATASETS: return DATASETS[name].load, data_dir
-    if path.is_dir(): return load_folder, path
-    if path.suffix == '.npz' and path.exists(): return load_npz, path
+    if os.path.isdir(path): return load_folder, path
+    if path.suffix == '.npz' and os.path.isfile(path): return load_npz, path
     if path.suffix or '/' in str(name) or '\\' in str(name):
         raise ValueError(_not_there(name, path))
     check_choice(name, [*DATASETS, 'a folder', 'a .npz file'], 'data set')
@@ -139,6 +142,7 @@ def subset(self:ImageData, n_train=None, # default: all
     parts = {}
     for what, n in dict(train=n_train, test=n_test).items():
         if n is None: continue
+        n = checked(n, whole_number(), f'subset: n_{what}')
         x, y = getattr(self, f'{what}_x'), getattr(self, f'{what}_y')
         i = balanced(y.cpu(), n, self.num_classes, seed, what).to(x.device)
         parts |= {f'{what}_x': x[i], f'{what}_y': y[i]}

@@ -16,20 +16,42 @@ from fastcore.basics import patch
 from torch import Tensor
 from ..core import fingerprint, generator, get_device, short_hash
 from .augment import Augment, centre_view, crop, random_images, view_counts, view_number
+from ..params import checked, shown, text, whole_number, yes_or_no
+
 
 # %% ../../nbs/01b_batches.ipynb #check-part
 def check_part(x, y, classes, where):
     "Stop unless `x` are images and `y` their labels among `classes`"
     def bad(why): return ValueError(f"{where}: {why}")
     def kind(t): return f"{str(t.dtype)[6:]} {list(t.shape)}"
+    for o in (x, y):
+        if not isinstance(o, Tensor): raise bad(f"images and labels must be tensors, not a "
+                                                f"{type(o).__name__}: torch.as_tensor(…)")
     if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[3] != 3:
         raise bad(f"images must be bytes [N,H,W,3], not {kind(x)}")
     if y.dtype != torch.int64 or y.shape != x.shape[:1]:
         raise bad(f"{len(x)} images need {len(x)} whole numbers as labels, not {kind(y)}")
-    if not len(y): raise bad("there are no images")
+    if not x.numel(): raise bad("there are no images")
     if y.min() < 0 or y.max() >= len(classes):
+        begin = "; they begin at 0: y - 1" if y.min() == 1 and y.max() == len(classes) else ''
         raise bad(f"labels go from {y.min()} to {y.max()}, but there are {len(classes)} classes: "
-                  f"0 to {len(classes)-1}")
+                  f"0 to {len(classes)-1}{begin}")
+
+# %% ../../nbs/01b_batches.ipynb #check-fields
+def _check_fields(data):
+    "Stop unless what stands beside the images is of its kind"
+    def bad(why): return ValueError(f"{data.name}: {why}")
+    def listed(v): return isinstance(v, (list, tuple))
+    checked(data.name, text, 'ImageData: name')
+    if not listed(data.classes): raise bad("classes are a list of names, "
+                                           f"not {shown(data.classes)}")
+    k = len(data.classes)
+    if data.families and (not listed(data.families) or len(data.families) != k):
+        n = len(data.families) if listed(data.families) else shown(data.families)
+        raise bad(f"{n} families for {k} classes; a list with a number for each class")
+    if not isinstance(data.augment, Augment):
+        raise bad(f"augment is a recipe such as Augment(32, pad=4), not {shown(data.augment)}")
+    for o in ('drop_last', 'mapped'): checked(getattr(data, o), yes_or_no, f'{data.name}: {o}')
 
 # %% ../../nbs/01b_batches.ipynb #imagedata
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,14 +68,12 @@ class ImageData:
     drop_last:bool=False # training leaves out the last batch if it is short
     mapped:bool=False # the images are in a file, not in memory
     def __post_init__(self):
+        _check_fields(self)
         check_part(self.train_x, self.train_y, self.classes, f"{self.name}, train")
         check_part(self.test_x, self.test_y, self.classes, f"{self.name}, test")
         seen = torch.bincount(self.train_y, minlength=self.num_classes).tolist()
         missing = [str(c) for c, n in zip(self.classes, seen) if not n]
         if missing: raise ValueError(f"{self.name}: no training image of {', '.join(missing)}")
-        if self.families and len(self.families) != self.num_classes:
-            raise ValueError(f"{self.name}: {len(self.families)} families for "
-                             f"{self.num_classes} classes")
         for x in (self.train_x, self.test_x): view_counts(self.augment, x.shape[1:3])
     @property
     def num_classes(self): return len(self.classes)
@@ -133,7 +153,7 @@ def steps_per_epoch(data:ImageData, bs, drop_last=None # default: as the data se
     "How many batches of `bs` an epoch has"
     if hasattr(data, 'steps'): return data.steps(bs) # it makes its batches itself
     n, drop = len(data.train_y), data.drop_last if drop_last is None else drop_last
-    if bs < 1: raise ValueError(f"batch size {bs}: must be at least 1")
+    bs = checked(bs, whole_number(), 'batch size')
     if drop and n < bs:
         raise ValueError(f"{data.name}: {n} training images make no whole batch of {bs}; "
                          "use a smaller batch size")
@@ -197,6 +217,7 @@ def train_batches(data:ImageData, bs=64, seed=0, epoch=1, device='auto', drop_la
                   table=None # in host memory `[V,N,…]`: the row of each image's view is sent along
                  ):
     "An epoch of augmented training batches; what they show depends on `seed` and `epoch` alone"
+    bs = checked(bs, whole_number(), 'batch size')
     if hasattr(data, 'own_train'): return data.own_train(bs, seed, epoch, device)
     n = min(steps_per_epoch(data, bs, drop_last)*bs, len(data.train_y))
     order, view = (o[:n] for o in epoch_plan(data, seed, epoch))
@@ -205,6 +226,7 @@ def train_batches(data:ImageData, bs=64, seed=0, epoch=1, device='auto', drop_la
 
 def test_batches(data:ImageData, bs=500, device='auto', reuse=False):
     "Every test image once, in order, cropped at the centre"
+    bs = checked(bs, whole_number(), 'batch size')
     if hasattr(data, 'own_test'): return data.own_test(bs, device)
     n, view = len(data.test_y), centre_view(data.augment, data.test_x.shape[1:3])
     return batches(data.test_x, data.test_y, torch.arange(n), view.expand(n, 3), bs, data.augment,

@@ -6,7 +6,6 @@
 __all__ = ['FINGERPRINT', 'CIFAR100_AUGMENT', 'CIFAR100_FAMILIES', 'load_cifar100']
 
 # %% ../../nbs/01d_cifar100.ipynb #imports
-from pathlib import Path
 import numpy as np, torch
 from torchvision import datasets
 from ..core import data_home
@@ -14,6 +13,7 @@ from .augment import Augment
 from .batches import ImageData
 from .storage import missing
 from ..files import alone
+from ..params import path_of
 
 # %% ../../nbs/01d_cifar100.ipynb #load-cifar100
 FINGERPRINT = 'c501773b' # of the set with the default settings
@@ -31,7 +31,7 @@ def _tensors(part)->tuple: # bytes `[N,32,32,3]`, int64 `[N]`
 
 def load_cifar100(data_dir=None)->ImageData:
     "CIFAR-100 from `data_dir/cifar-100-python`, downloaded if it is not there"
-    C, root = datasets.CIFAR100, Path(data_dir or data_home()).expanduser()
+    C, root = datasets.CIFAR100, path_of(data_dir or data_home(), 'load_cifar100: data_dir')
     try: train = C(root, train=True)
     except RuntimeError:                               # not there, or its md5 sums are wrong
         try:

@@ -8,14 +8,16 @@ __all__ = ['MARKS', 'LAYERS', 'CLASSES', 'FAMILIES', 'FINGERPRINT', 'draw', 'dra
 # %% ../../nbs/01f_minibirds.ipynb #imports
 import inspect, shutil
 import numpy as np, torch
-from ..core import check_choice, data_home, fingerprint, progress, seed_of, short_hash
+from ..core import (check_choice, data_home, fingerprint, free_bytes, progress, seed_of,
+                         short_hash)
+from .arrays import colour_stats
 from .augment import recipe
 from .batches import ImageData
 from .birds import (BIRDS, beak, body, crest, eye, eye_ring, legs, perch, perched, tail,
                                tail_band, wing, wing_bar)
-from .folders import colour_stats
 from .scenery import daylight, grain, poses, scene, scenery
 from .storage import cached
+from ..params import checked, whole_number
 
 # %% ../../nbs/01f_minibirds.ipynb #1d003e7f
 MARKS = ('crested', 'ring-eyed', 'bar-winged', 'band-tailed')
@@ -73,6 +75,10 @@ def draw_set(n_train=3000, # training pictures, of all classes together
     if min(n_train, n_test) < len(CLASSES):
         raise ValueError(f"n_train {n_train}, n_test {n_test}: there are {len(CLASSES)} classes, "
                          "ask for at least one picture of each")
+    need, free = 3*size**2*(n_train+n_test), free_bytes('cpu')
+    if need > free:
+        raise ValueError(f"MiniBirds: {n_train+n_test:,} pictures of {size}×{size} take "
+                         f"{need/1e9:.1f} GB, and {free/1e9:.1f} GB of memory are free")
     train = draw_part(n_train, size, int(seed), 'train')
     test = draw_part(n_test, size, int(seed), 'test')
     return dict(train_x=train[0], train_y=train[1], test_x=test[0], test_y=test[1])
@@ -80,6 +86,9 @@ def draw_set(n_train=3000, # training pictures, of all classes together
 # %% ../../nbs/01f_minibirds.ipynb #load-minibirds
 FINGERPRINT = '5606bbd6' # of the set with the default settings
 _STANDARD = {k: p.default for k, p in inspect.signature(draw_set).parameters.items()}
+
+_SETTINGS = dict(n_train=whole_number(), n_test=whole_number(), size=whole_number(16, 1024),
+                 seed=whole_number(0, 2**63-1))
 
 def _first_birds(size, seed, **_)->str: # 8 hexadecimal digits
     "A fingerprint of the first training picture of each species, drawn now"
@@ -102,6 +111,7 @@ def load_minibirds(data_dir=None, # not used: MiniBirds are drawn
                    n_train=3000, n_test=1000, size=32, seed=0)->ImageData:
     "MiniBirds, drawn at the first call; the default settings give the right set or an error"
     kw = dict(n_train=n_train, n_test=n_test, size=size, seed=seed)
+    kw = {k: checked(v, _SETTINGS[k], f'load_minibirds: {k}') for k, v in kw.items()}
     folder = data_home()/'minibirds'/short_hash(kw)
     data = _from_folder(folder, kw)
     if kw != _STANDARD or data.fingerprint == FINGERPRINT: return data

@@ -97,13 +97,16 @@ def _safe(member:tarfile.TarInfo)->bool:
     inside = not path.is_absolute() and '..' not in path.parts
     return inside and (member.isfile() or member.isdir())
 
-def unpack(archive:Path, folder:Path):
+def unpack(archive:Path, folder:Path, most:int): # bytes that it may hold when it is unpacked
     "Unpack `folder.name` from `archive` to `folder`, all of it or nothing"
     data_filter = dict(filter='data') if hasattr(tarfile, 'data_filter') else {}
     bar = progress(desc=f'unpacking {archive.name}', unit=' files')
     with writing(folder), room_beside(folder) as tmp:
         with tarfile.open(archive) as tar, bar:
             for member in tar:
+                if member.offset_data + member.size > most:
+                    raise ValueError(f"{archive}: refused to unpack more than {most/1e9:.3g} GB; "
+                                     "is it the right archive?")
                 if not _safe(member):
                     raise ValueError(f"{archive}: refused to unpack {member.name!r}: "
                                      "a path out of the folder, a link or a device")

@@ -13,6 +13,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt, torch, torch.nn as nn
 from ..core import atomic_write, check_choice, get_device
 from ..data import load_data
+from ..params import as_it_is, checked, is_a, network, whole_number
 from .blocks import (block_means, device_of, image_batches, layer_shapes, spatial_mean,
                                  stream_means)
 from .clusters import cluster_layers, k_medoids, suggest_k
@@ -33,9 +34,8 @@ def _layers_to_compare(model:nn.Module, x, layers=None, k=None, pool=spatial_mea
     if len(shapes) < 2:
         raise ValueError("hint points are chosen among several layers, "
                          f"here is only {list(shapes)}")
-    if k is not None and (k != int(k) or not 1 <= k <= len(shapes)):
-        raise ValueError(f"k={k} hint points: a whole number is needed, from 1 on, "
-                         f"and there are {len(shapes)} layers")
+    if k is not None: checked(k, as_it_is(whole_number(1, len(shapes))),
+                              f'hint points of {len(shapes)} layers: k')
     ranks = {len(shape): n for n, shape in shapes.items()}
     if pool is spatial_mean and len(ranks) > 1:
         both = ', '.join(f'{n!r} {list(shapes[n])}' for n in ranks.values())
@@ -79,8 +79,9 @@ def select_hints(model:nn.Module, images, # see `image_batches`
                  pool=spatial_mean # see `stream_means`
                 )->HintPoints:
     "Hint points of a teacher: collect block means, compare the layers, cluster them"
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"the teacher is a network (nn.Module), not a {type(model).__name__}")
+    checked(model, network, 'select_hints: model')
+    if layers is not None: checked(layers, is_a((list, tuple), "a list of names of layers"),
+                                   'select_hints: layers')
     check_choice(metric, (*METRICS, 'minibatch_cka'), 'metric')
     check_choice(how, CHOICES, 'choice of points')
     first, stream = _first_batch(image_batches(images, n, bs, device_of(model)))

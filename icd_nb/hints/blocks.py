@@ -16,6 +16,7 @@ from ..data.augment import centre_view
 from ..data.batches import ImageData, batches
 from ..decoupling import eval_mode
 from ..features.layers import hooked
+from ..params import checked, taking, whole_number
 
 # %% ../../nbs/07f_blocks.ipynb #is-conv
 _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -59,7 +60,8 @@ def output_shapes(model:nn.Module, x, # images `[B,3,H,W]`
     def note(n, _, out):
         out = _first_tensor(out)
         if torch.is_tensor(out): shapes[n] = tuple(out.shape[1:])
-    with eval_mode(model), hooked(model, layers or every, note): model(_fitting(x, model))
+    with eval_mode(model), hooked(model, layers or every, note):
+        with taking(model, x): model(_fitting(x, model))
     unused = [n for n in layers or () if n not in shapes]
     if unused: raise ValueError(f"the forward pass does not go through {unused}")
     return shapes
@@ -109,9 +111,7 @@ def image_batches(images, # tensor or array `[N,3,H,W]`, an `ImageData`, or any 
                   bs=250, # images per batch
                   device='cpu')->iter: # where those of an `ImageData` are put
     "Batches of images `[B,3,H,W]`, none of them augmented"
-    for number, what in ((n, 'n'), (bs, 'bs')):
-        if number != int(number) or number < 1:
-            raise ValueError(f"{what}={number}: a number of images, a whole one from 1 on")
+    n, bs = (checked(v, whole_number(), f'images: {k}') for k, v in dict(n=n, bs=bs).items())
     if isinstance(images, ImageData): images = _plain_batches(images, n, bs, device)
     if torch.is_tensor(images) or isinstance(images, np.ndarray):
         images = _pictures_of(images).split(bs)

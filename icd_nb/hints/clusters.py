@@ -10,6 +10,7 @@ __all__ = ['Clusters', 'check_distances', 'nearest_centre', 'cluster_layers', 'p
 from collections import namedtuple
 import numpy as np, torch
 from .median import normal
+from ..params import as_it_is, checked, whole_number
 
 # %% ../../nbs/07g_clusters.ipynb #check-distances
 Clusters = namedtuple('Clusters', ('labels', # `[L]`: the cluster of each layer
@@ -17,14 +18,15 @@ Clusters = namedtuple('Clusters', ('labels', # `[L]`: the cluster of each layer
 
 def check_distances(D, k=1)->np.ndarray: # float64 `[L,L]`
     "`D` as a float64 array, if it is a distance matrix and `k` clusters fit"
-    D = torch.as_tensor(D).detach().double().cpu().numpy().round(12)
-    if D.ndim != 2 or D.shape[0] != D.shape[1]:
+    try: D = torch.as_tensor(D).detach().double().cpu().numpy().round(12)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError("a distance matrix is a table of numbers [L,L], "
+                         f"this is a {type(D).__name__}") from None
+    if D.ndim != 2 or D.shape[0] != D.shape[1] or not D.size:
         raise ValueError(f"a distance matrix is square [L,L], this has shape {D.shape}")
     if not np.isfinite(D).all() or np.abs(D - D.T).max() > 1e-6:
         raise ValueError("a distance matrix is finite and symmetric, this one is not")
-    if k != int(k) or not 1 <= k <= len(D):
-        raise ValueError(f"k={k} clusters of {len(D)} layers: "
-                         f"k is a whole number from 1 to {len(D)}")
+    checked(k, as_it_is(whole_number(1, len(D))), f'clusters of {len(D)} layers: k')
     return D
 
 # %% ../../nbs/07g_clusters.ipynb #nearest-centre

@@ -6,11 +6,12 @@
 __all__ = ['CHOICES', 'PUBLISHED_POINTS', 'HintPoints', 'even_points', 'stage_ends', 'student_points']
 
 # %% ../../nbs/07h_points.ipynb #points-imports
+import operator
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, torch
 from fastcore.basics import patch
 from ..core import check_choice, generator, read_json, write_json
+from ..params import as_it_is, checked, is_a, path_of, shown, whole_number
 from .clusters import check_distances, cluster_layers, k_medoids, nearest_centre
 
 # %% ../../nbs/07h_points.ipynb #hintpoints
@@ -55,6 +56,12 @@ def _wrong_with(d): # what keeps the object `d` from being hint points; None if 
     if not all(isinstance(d[n], list) for n in ('layers', 'points', 'labels')):
         return "its parts are no lists"
     if not isinstance(d.get('scores', {}), dict): return "its scores are no table"
+    if not isinstance(d.get('source', {}), dict): return "its source is no table"
+    if not all(isinstance(d.get(n, ''), str) for n in ('metric', 'how')):
+        return "its metric and how it was chosen are no names"
+    if not all(str(k).isdecimal() for k in d.get('scores', {})): return "its scores are not of k"
+    if not all(isinstance(c, int) for c in d['labels']): return "its labels are no whole numbers"
+    if not isinstance(d.get('shapes') or [], list): return "its shapes are no list"
     L = len(d['layers'])
     if not all(isinstance(n, str) for n in d['layers']): return "its layers are no names"
     if not _are_places(d['points'], L):
@@ -70,12 +77,13 @@ _VERSION = 1 # of the file
 @patch
 def save(self:HintPoints, path):
     "Write the hint points to `path` as JSON"
-    return write_json(Path(path).expanduser(), dict(version=_VERSION, **asdict(self)))
+    path = path_of(path, 'HintPoints.save: path')
+    return write_json(path, dict(version=_VERSION, **asdict(self)))
 
 @patch(cls_method=True)
 def load(cls:HintPoints, path)->HintPoints:
     "Read hint points that `save` wrote"
-    d = read_json(Path(path).expanduser())
+    d = read_json(path_of(path, 'HintPoints.load: path'))
     version = d.pop('version', 1) if isinstance(d, dict) else 1
     if version not in range(1, _VERSION+1):
         raise ValueError(f"{path} is of version {version!r}, and this library reads hint points "
@@ -89,7 +97,7 @@ def load(cls:HintPoints, path)->HintPoints:
 # %% ../../nbs/07h_points.ipynb #even-points
 def even_points(L:int, k:int)->list:
     "The last of each of `k` equal parts of `L` layers"
-    if not 1 <= k <= L: raise ValueError(f"{k} points among {L} layers: there are only {L}")
+    checked(k, as_it_is(whole_number(1, L)), f'points among {L} layers: k')
     return [-(-(i+1)*L//k) - 1 for i in range(k)]
 
 def stage_ends(shapes, k=None)->list:
@@ -129,7 +137,9 @@ def choose(self:HintPoints, how, # a name in `CHOICES`, or the places themselves
     D, given = check_distances(self.distance, k), isinstance(how, (list, tuple))
     if given: points = how
     else: points = CHOICES[check_choice(how, CHOICES, 'choice of points')](self, k, seed)
-    points = sorted({int(p) for p in points})
+    try: points = sorted({operator.index(p) for p in points})
+    except TypeError:
+        raise ValueError(f"points {shown(points)}: places are whole numbers") from None
     if not points or not 0 <= points[0] <= points[-1] < len(D):
         raise ValueError(f"points {points}: places are 0 to {len(D)-1}")
     labels = cluster_layers(D, k).labels if how == 'last' else nearest_centre(D, points)
@@ -162,6 +172,8 @@ def student_points(student, # layers in the order of depth: names, or how many t
                   )->list: # one name (or place, if `student` is a number) per hint point
     "The layers of a student that are to imitate the hint points"
     check_choice(how, ('even', 'depth'), 'placement')
+    checked(student, is_a((int, list, tuple), 'names of layers, or how many there are'),
+            'student_points: student')
     names = list(range(student)) if isinstance(student, int) else list(student)
     L, Ls, k = len(hints.layers), len(names), hints.k
     if k > Ls:

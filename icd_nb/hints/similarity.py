@@ -11,6 +11,7 @@ import math, warnings
 from collections import Counter
 import numpy as np, torch, torch.nn.functional as F
 from ..core import check_choice
+from ..params import above_0, checked
 from .median import distance_factors, median_sq_distance
 
 # %% ../../nbs/07e_similarity.ipynb #centred
@@ -119,12 +120,18 @@ def _rbf_products(Xs, # centred features, `[N,C]` each; an iterator will do
     return sums - 2/N*rows@rows.T + total[:,None]*total/N**2
 
 # %% ../../nbs/07e_similarity.ipynb #check-features
+def _as_table(X, name):
+    try: return torch.as_tensor(X).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"layer {name!r} has features that are a {type(X).__name__}, "
+                         "not a table of numbers [N,C]") from None
+
 def _check_features(features, # dict name → `[N,C]`, or a list of tables
                     least=2, # how many images it takes
                    )->dict: # the same as a dict of tensors
     "The features by name, or a `ValueError` that names the layer which is wrong"
     items = features.items() if isinstance(features, dict) else enumerate(features)
-    Xs = {n: torch.as_tensor(X).detach() for n, X in items}
+    Xs = {n: _as_table(X, n) for n, X in items}
     if not Xs:
         raise ValueError("there are no layers to compare; give a dict name -> features [N,C]")
     for n, X in Xs.items():
@@ -159,8 +166,7 @@ def layer_similarity(features, # dict name → `[N,C]`, or a list of tables
                     )->torch.Tensor: # float64 `[L,L]`, between 0 and 1
     "The similarity of every two layers; a layer that is the same for all images is similar to none"
     check_choice(metric, METRICS, 'metric')
-    if not 0 < bandwidth < math.inf:
-        raise ValueError(f"bandwidth={bandwidth}: a share of the median distance, above 0")
+    checked(bandwidth, above_0, 'bandwidth, a share of the median distance,')
     Xs = _check_features(features)
     if metric == 'r2_cca': _check_enough(Xs)
     Xs = list(Xs.values())

@@ -17,7 +17,8 @@ from ..core import NUMBERS_VERSION
 from ..files import Timeout, alone
 from ..models import cost, create_model
 from .export import export_table
-from .lab import Lab, dataset_names, near_chance, versions
+from ..evaluation import near_chance
+from .lab import Lab, dataset_names, versions
 from .ledger import Ledger, recipe_key
 from .published import pair_name
 from .run import Run, dataset_record, teacher_run

@@ -18,9 +18,11 @@ from icd_nb.core import (
 from ..bundle import bundled
 from ..data import DATASETS
 from ..models import create_model, load_weights
+from ..params import path_of
 from .export import export_table
 from .published import recipe_title
-from .run import Run, dataset_record, sealed, unsealed
+from .run import Run, dataset_record
+from .seal import sealed, unsealed
 from ..weights import model_fingerprint
 
 # %% ../../nbs/12_ledger.ipynb #schema
@@ -64,11 +66,18 @@ def file_name(settings:dict)->str:
 # %% ../../nbs/12_ledger.ipynb #ledger
 _NUMBERS = 'top1_last', 'top1_best', 'top5_last', 'error'
 
+def _as_result(o, where)->dict:
+    "A result, if it is one"
+    s = o.get('settings') if isinstance(o, dict) else None
+    if isinstance(s, dict) and {'dataset', 'student', 'method'} <= {*s}: return o
+    raise ValueError(f"{where} is no result of a run: "
+                     "it is a dict with `settings`, in which dataset, student and method stand")
+
 class Ledger:
     "A folder of results, one file per run"
     def __init__(self, path=None): # default: `results/` of the project, and those of the library
-        self.path = Path(path or project_root()/'results').expanduser()
-        self.folders = [self.path] if path else [self.path, bundled('results')]
+        self.path = path_of(project_root()/'results' if path is None else path, 'ledger: path')
+        self.folders = [self.path, bundled('results')] if path is None else [self.path]
     def file(self, settings)->Path:
         "Where the result of these settings lies, or would lie"
         name = file_name(settings)
@@ -85,11 +94,13 @@ class Ledger:
 
     def read(self, path)->dict:
         "One result in today's schema, its history as `Lab.run` gave it"
-        result = unsealed(read_json(path), path.name)
-        schema = result.get('schema', 1)
-        if schema not in _TERM: raise ValueError(
+        result = read_json(path)
+        if isinstance(result, dict): result = unsealed(result, path.name)
+        schema = result.get('schema', 1) if isinstance(result, dict) else 1
+        if schema not in [*_TERM]: raise ValueError(
             f"{path.name} is of schema {schema}, and this version reads up to {SCHEMA}: "
             "update icd_nb")
+        _as_result(result, path.name)
         if not path.stem.endswith(short_hash(result['settings'])): raise ValueError(
             f"{path.name}: its settings are not those of its name; "
             "restore the file, or delete it to have it made again")
@@ -97,7 +108,7 @@ class Ledger:
 
     def add(self, result:dict)->str: # `added`, `same`, or `differs`: what was there stays
         "Put a result in, unless its settings have one"
-        file = self.file(result['settings'])
+        file = self.file(_as_result(result, 'what is to be added')['settings'])
         if file.exists():
             here = read_json(file)
             return 'same' if all(here.get(k) == result.get(k) for k in _NUMBERS) else 'differs'

@@ -4,21 +4,22 @@
 
 # %% auto #0
 __all__ = ['CHOSEN_SAID', 'RUN_PARAMETERS', 'Run', 'used_line', 'run_of', 'base_dataset', 'teacher_run', 'network_pair',
-           'dataset_record', 'fill_parameters', 'planned_runs', 'used_parameters', 'sealed', 'unsealed']
+           'dataset_record', 'fill_parameters', 'planned_runs', 'used_parameters']
 
 # %% ../../nbs/11_run.ipynb #run-imports
 import math, re
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from fastcore.basics import patch
-from ..core import check_choice, parse_scales, short_hash
+from ..core import check_choice, parse_scales
 from ..data import DATASETS, DataSet, load_data
 from ..kd import smoothed
 from ..losses import METHODS, objective
 from ..methods import Published, as_published, hyper_defaults, pair_scales # fills METHODS too
 from ..libraries import check_library_name, library_of
 from ..models import check_model
-from ..params import PARAMETERS, maybe, number, one_of, several, text, whole_number, yes_or_no
+from ..params import (PARAMETERS, checked, from_0, maybe, number, one_of, several, text,
+                           whole_number, yes_or_no)
 from ..recipe import CHOICES, CHOSEN, Recipe, default_lr
 from ..watch import TRACKERS
 
@@ -53,12 +54,17 @@ class Run:
             try: object.__setattr__(self, name, read(value))
             except ValueError as e: raise ValueError(f"Run({name}={value!r}): {e}") from None
         object.__setattr__(self, 'hyper', self._own_hyper())
+        try: self.hyper and self.objective # its terms look at them
+        except ValueError as e: raise ValueError(f"Run(hyper={self.hyper!r}): {e}") from None
         if self.clip == (self.published.clip or 0.): object.__setattr__(self, 'clip', None)
+
+    def _as_usual(self, k, v, usual): # 4 and 4. are one setting
+        if not isinstance(usual, float): return v
+        return float(checked(v, from_0, f'Run(hyper={self.hyper!r}): {k}'))
 
     def _own_hyper(self)->tuple: # β of DKD always; else what differs from the method's defaults
         usual = self._usual
-        own = {k: float(v) if isinstance(usual[k], float) else v
-               for k, v in self.hyper if k in usual}
+        own = {k: self._as_usual(k, v, usual[k]) for k, v in self.hyper if k in usual}
         if '+' not in self.method: own = {k: v for k, v in own.items() if v != usual[k]}
         if 'dkd_beta' in usual: own.setdefault('dkd_beta', usual['dkd_beta'])
         return tuple(sorted(own.items()))
@@ -228,19 +234,3 @@ def used_parameters(p:dict)->dict:
               for k in ('dkd_beta', 'warmup', 'clip', 'lr')}
     common = {k: v.pop() if len(v) == 1 else None for k, v in values.items()}
     return dict(p, scales=list(p['scales']), **common, used=used)
-
-# %% ../../nbs/11_run.ipynb #sealed
-def _without_sum(result): return {k: v for k, v in result.items() if k != 'sum'}
-def _sum(plain): return f'icd_nb {short_hash(plain)}' # so that it is known under any name
-
-def sealed(result:dict)->dict:
-    "The result with its `sum`"
-    return dict(result, sum=_sum(_without_sum(result)))
-
-def unsealed(result:dict, path)->dict:
-    "The result without its `sum`; a `ValueError` if it is not what was written to `path`"
-    plain = _without_sum(result)
-    has_sum = 'sum' in result or any(str(v).startswith('icd_nb ') for v in result.values())
-    if not has_sum or result.get('sum') == _sum(plain): return plain
-    raise ValueError(f"{path}: what stands there is not what was written, a number was changed; "
-                     "restore the file, or delete it to have it made again")

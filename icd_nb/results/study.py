@@ -16,7 +16,7 @@ from ..core import project_root
 from ..methods import record_of
 from ..params import check_parameters
 from .export import escape_markdown
-from .lab import near_chance
+from ..evaluation import near_chance
 from .ledger import to_frame
 from .published import pair_name, recipe_title
 from .report import (

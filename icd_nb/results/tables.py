@@ -11,7 +11,7 @@ __all__ = ['runs_of', 'split_contexts', 'of_pair', 'main_group', 'our_row', 'pub
 import pandas as pd
 from ..methods import methods_of, record_of
 from .export import as_paragraph, export_table
-from .lab import near_chance
+from ..evaluation import near_chance
 from .ledger import CONTEXT, recipe_key
 from .published import (
     epoch_of, figures_with, in_paper, is_full_recipe, pair_name, paper_name, published_alone,
