@@ -20,10 +20,14 @@ def bundled(kind:str # `nbs`, `teachers` or `results`
     return inside if inside.is_dir() else package.parent/kind
 
 # %% ../nbs/00d_bundle.ipynb #notebooks
-def notebooks(every:bool=False # those that teach too?
+def _takes_parameters(path):
+    return re.search(r'"tags": \[\s*"parameters"', path.read_text(encoding='utf-8'))
+
+def notebooks(every:bool=False # those without parameters too?
              )->list: # paths, in reading order
     "The notebooks that come with the library"
-    return sorted(bundled('nbs').glob('*.ipynb' if every else '9*.ipynb'))
+    found = sorted(bundled('nbs').glob('*.ipynb'))
+    return found if every else [path for path in found if _takes_parameters(path)]
 
 def reports()->dict: # name without its number → path
     "The notebooks that take parameters"

@@ -45,7 +45,8 @@ class Speed:
             yes = checked(getattr(self, name), yes_or_no, f'Speed: {name}')
             object.__setattr__(self, name, yes)
         if not isinstance(self.compile, bool):
-            check_choice(self.compile, torch.compiler.list_backends(()), 'backend of compile')
+            backends = ['teacher', *torch.compiler.list_backends(())]
+            check_choice(self.compile, backends, 'backend of compile')
 
     @classmethod
     def plain(cls, precision='fp32')->'Speed':

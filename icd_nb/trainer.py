@@ -95,7 +95,7 @@ def prepare_all(students, data, teacher, batch, device, speed,
     speed = speed.on(device)
     if isinstance(teacher, nn.Module):
         teacher = Teacher(teacher, [st.pooling for st in students], device, speed)
-        check_network(teacher.whole, batch.x[:2], data.num_classes, 'the teacher')
+        check_network(teacher.model, batch.x[:2], data.num_classes, 'the teacher')
     elif teacher is not None:
         teacher.check(data)
         teacher.settle(device)

@@ -25,7 +25,7 @@ def score_map(model:nn.Module, # a CNN that averages its last feature map, as it
         head = find_head(model, x, (1,))
         whole = torch.full_like(head.rows[:1], 1/head.rows.shape[1])
         places = torch.eye(head.rows.shape[1]).to(head.rows)
-        forward = CellRows(head.at, torch.cat([whole, places]))
+        forward = CellRows(head.place, torch.cat([whole, places]))
         with forward: scores = main_logits(model(x))
     scores = scores.unflatten(0, (len(x), -1))[:,1:].transpose(1, 2)
     return scores.unflatten(2, forward.fmap.shape[2:])
