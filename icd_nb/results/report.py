@@ -43,7 +43,8 @@ def make_lab(p:dict, folder=None # of the runs; `runs_home()` where it is None
     speed = Speed(p['precision'], compile=p['compile'], graph=p['graph'])
     teachers = folder if os.environ.get('IN_TEST') else None
     folder = Path(folder or runs_home()).expanduser()
-    on_epoch = tracker(p['track'], folder/str(p['track']))
+    track = p.get('track') # the tables have no such parameter
+    on_epoch = tracker(track, folder/str(track))
     return Lab(data, folder, p['device'], speed, teachers=teachers, on_epoch=on_epoch)
 
 def _images_text(data, teaching): # what the networks see, and what others' weights have seen

@@ -16,7 +16,7 @@ from ..interpret.outputs import Outputs, outputs
 from ..models import load_weights
 from ..params import maybe, path_text
 from .lab import Lab, new_model
-from .run import RUN_PARAMETERS, base_dataset
+from .run import RUN_PARAMETERS, base_dataset, dataset_record
 from .stats import mean_std, paired_difference, plus_minus
 
 # %% ../../nbs/12i_students.ipynb #students-parameters
@@ -30,7 +30,8 @@ INTERPRET_PARAMETERS = ({k: RUN_PARAMETERS[k] for k in _ASKED}
 
 def all_parameters(p:dict)->dict: # as `fill_parameters` takes them
     "The parameters of a report, and the usual values of those that it leaves out"
-    return _USUAL | p
+    epochs = p['epochs'] or dataset_record(p['dataset']).epochs # those of the tables
+    return _USUAL | p | dict(epochs=epochs)
 
 # %% ../../nbs/12i_students.ipynb #trained-students
 def trained_students(lab:Lab, # with its teacher
