@@ -65,7 +65,7 @@ def _reproduce(words): _run_report('reproduce', reports()['reproduce'], words)
 
 def _table(words):
     named = {name: path for name, path in reports().items() if name != 'reproduce'}
-    listed = '\n'.join(f'  {name:<11}{about(path)[0]}' for name, path in named.items())
+    listed = '\n'.join(f'  {name:<15}{about(path)[0]}' for name, path in named.items())
     parser = argparse.ArgumentParser(
         'icd_nb table', 'icd_nb table NAME [--name value …]', add_help=False,
         epilog=f'names:\n{listed}\n\nicd_nb table NAME --help shows the options of one of them',

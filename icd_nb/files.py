@@ -27,7 +27,7 @@ def writing(path):
         of_another = e.filename and str(Path(path).parent) not in str(e.filename)
         if e.errno not in _WHY or of_another: raise
         raise type(e)(f"{path} cannot be written: {_WHY[e.errno]}. Nothing was overwritten; "
-                      "mend that, and run the same command again") from None
+                      "put that right, and run the same command again") from None
 
 # %% ../nbs/00e_files.ipynb #atomic-write
 def _alive(pid:int)->bool: # is there a process with this number?

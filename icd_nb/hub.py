@@ -74,5 +74,5 @@ def push_folder(folder, repo:str, # `USER/NAME`
     except OSError as e:
         raise ConnectionError(f"the Hub did not take {repo!r} ({type(e).__name__}: "
                               f"{str(e).splitlines()[0] if str(e) else 'no reason given'}); "
-                              f"the folder is there still: {folder}") from None
+                              "write_folder keeps it on this machine") from None
     return f'hf-hub:{repo}'

@@ -6,12 +6,13 @@
 __all__ = ['Terminal', 'run_notebook']
 
 # %% ../nbs/14_runner.ipynb #runner-imports
-import ast, os, sys, time
+import ast, shutil, sys, time
 from pathlib import Path
 import nbformat
 from papermill import execute_notebook
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
+from .files import atomic_write
 
 # %% ../nbs/14_runner.ipynb #terminal
 class Terminal:
@@ -27,6 +28,7 @@ class Terminal:
     def replace(self, line):
         "Write a line of progress over the one before"
         if sys.stdout.isatty():
+            line = line[:shutil.get_terminal_size().columns - 1] # a longer one would wrap
             print(end='\r' + line.ljust(self.width), flush=True)
             self.width = len(line)
         elif line and time.monotonic() >= self.due:
@@ -73,7 +75,5 @@ def run_notebook(path, # of a notebook
     given = {name: _value(text) for name, text in given.items()}
     page = execute_notebook(str(path), None, given, engine_name='icd_nb', progress_bar=False,
                             start_timeout=600)
-    part = out.with_name(f'.{out.name}.{os.getpid()}')
-    nbformat.write(page, part)
-    os.replace(part, out)
+    with atomic_write(out) as new: nbformat.write(page, new)
     print(f'{out} holds the page, with its pictures')

@@ -10,7 +10,8 @@ __all__ = ['cell_vectors', 'cluster_cells', 'cluster_agreement', 'bird_parts', '
 from dataclasses import replace
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch, torch.nn.functional as F
 from matplotlib.patches import Rectangle
-from ..core import check_choice, seed_of
+from ..core import check_choice
+from ..extras import optional
 from ..data.minibirds import FAMILIES, MARKS, CLASSES, draw
 from .outputs import Outputs
 from ..pooling import cell_boxes, cell_slices
@@ -27,15 +28,15 @@ def cluster_cells(vectors, # `[M,K]`
                   k:int, # how many clusters
                   seed=0)->np.ndarray: # `[M]`, 0…k−1
     "K-means of the cells' scores"
-    from sklearn.cluster import KMeans
-    return KMeans(k, n_init=4, random_state=seed).fit_predict(np.asarray(vectors))
+    cluster = optional('sklearn.cluster', 'interpret', 'clusters of cells')
+    return cluster.KMeans(k, n_init=4, random_state=seed).fit_predict(np.asarray(vectors))
 
 # %% ../../nbs/10c_clusters.ipynb #agreement
 def cluster_agreement(groups, known)->dict: # `ari`, `nmi`
     "How far two groupings of the same cells agree"
-    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-    return dict(ari=float(adjusted_rand_score(known, groups)),
-                nmi=float(normalized_mutual_info_score(known, groups)))
+    metrics = optional('sklearn.metrics', 'interpret', 'the agreement of clusters')
+    return dict(ari=float(metrics.adjusted_rand_score(known, groups)),
+                nmi=float(metrics.normalized_mutual_info_score(known, groups)))
 
 # %% ../../nbs/10c_clusters.ipynb #bird-parts
 def bird_parts(species, # one of `CLASSES`

@@ -6,7 +6,7 @@
 __all__ = ['structure_divergence', 'cells_cka', 'agreement', 'divergence', 'fidelity_table']
 
 # %% ../../nbs/10d_fidelity.ipynb #fidelity-imports
-import pandas as pd, torch
+import pandas as pd, torch.nn.functional as F
 from ..core import parse_scales
 from ..gram import structure
 from ..hints.similarity import linear_cka
@@ -20,7 +20,7 @@ def structure_divergence(student:Outputs, teacher:Outputs, T=2.)->dict: # scale 
     for m, cells in cell_slices(student.scales).items():
         log_s, log_t = (structure(out.local[...,cells].transpose(1, 2), T)
                         for out in (student, teacher))
-        found[m] = float((log_t.exp()*(log_t - log_s)).sum()/len(log_s))
+        found[m] = float(F.kl_div(log_s, log_t, reduction='sum', log_target=True)/len(log_s))
     return found
 
 def cells_cka(student:Outputs, teacher:Outputs)->dict: # scale → CKA
@@ -37,7 +37,7 @@ def agreement(student:Outputs, teacher:Outputs)->float: # in percent
 def divergence(student:Outputs, teacher:Outputs)->float: # per image
     "The KL divergence of the student's probabilities from the teacher's"
     log_s, log_t = (out.logits.double().log_softmax(1) for out in (student, teacher))
-    return float((log_t.exp()*(log_t - log_s)).sum(1).mean())
+    return float(F.kl_div(log_s, log_t, reduction='batchmean', log_target=True))
 
 # %% ../../nbs/10d_fidelity.ipynb #fidelity-table
 def fidelity_table(said:dict # name → `Outputs`; the first is the teacher's

@@ -7,10 +7,11 @@ __all__ = ['score_map', 'pixels', 'plot_score_maps', 'plot_predictions', 'plot_g
 
 # %% ../../nbs/10a_one_image.ipynb #one-image-imports
 import warnings
-import matplotlib.pyplot as plt, pandas as pd, torch
+import matplotlib.pyplot as plt, pandas as pd, torch, torch.nn.functional as F
 from matplotlib.patches import Rectangle
 from torch import nn
 from ..core import parse_scales
+from ..extras import optional
 from ..decoupling import CellRows, Scorer, complementary, eval_mode, find_head, main_logits
 from ..gram import gram_matrix, structure
 from ..pooling import cell_boxes, cell_slices
@@ -46,9 +47,9 @@ def pixels(x:torch.Tensor, # normalised images `[B,3,S,S]`
 def _gradient(model, x, k): # `[S,S]`, largest over the colours
     with warnings.catch_warnings(): # captum's import asks for progress bars that nobody needs here
         warnings.simplefilter('ignore')
-        from captum.attr import Saliency
+        attr = optional('captum.attr', 'interpret', 'a gradient map')
     with torch.enable_grad():
-        found = Saliency(model.eval()).attribute(x.clone().requires_grad_(), target=int(k))
+        found = attr.Saliency(model.eval()).attribute(x.clone().requires_grad_(), target=int(k))
     return found.abs().amax(1)[0]
 
 def plot_score_maps(models:dict, # name → network
@@ -124,7 +125,7 @@ def plot_grams(models:dict, # name → network; the first is the teacher
         for ax, m in zip(column, scales):
             G = gram_matrix(z[:,at[m]])[0]
             log_s, log_t = (structure(v[:,at[m]], T) for v in (z, teacher))
-            off = float((log_t.exp()*(log_t - log_s)).sum())
+            off = float(F.kl_div(log_s, log_t, reduction='sum', log_target=True))
             _show(ax, G, vmin=-1, vmax=1, cmap='RdBu_r')
             ax.set_title(f'{name}, {m}×{m}' + ('' if z is teacher else f': {off:.3f}'))
             rows.append(dict(model=name, scale=m, divergence=off))

@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from torch import nn
 from ..core import check_choice, get_device
 from ..data import test_batches
+from ..extras import optional
 from ..decoupling import CellRows, Scorer, eval_mode
 from ..style import COLOURS, WIDTH, colour_of, show_pictures
 
@@ -136,20 +137,20 @@ def _confidence(out): # `[N]`
 
 def ece(out:Outputs, bins=15)->float: # in percent
     "The expected calibration error of the highest probability"
-    from torchmetrics.functional.classification import multiclass_calibration_error
     K = out.logits.shape[1]
     p = out.logits.double().softmax(1)
-    return 100*float(multiclass_calibration_error(p, out.y, K, n_bins=bins))
+    metrics = optional('torchmetrics.functional.classification', 'interpret', 'calibration')
+    return 100*float(metrics.multiclass_calibration_error(p, out.y, K, n_bins=bins))
 
 def plot_reliability(said:dict # name → `Outputs`; names of methods get their colours
                     )->tuple: # the figure; a DataFrame: model, top-1, mean confidence, ECE
     "The reliability curves of the models"
-    from sklearn.calibration import calibration_curve
+    curve = optional('sklearn.calibration', 'interpret', 'a reliability curve').calibration_curve
     fig, ax = plt.subplots(figsize=(4, 3.6))
     ax.plot([0,1], [0,1], color='#999999', lw=.8, ls='--')
     rows = []
     for name, out in said.items():
-        right, sure = calibration_curve(out.right, _confidence(out), n_bins=10)
+        right, sure = curve(out.right, _confidence(out), n_bins=10)
         ax.plot(sure, right, 'o-', label=name, color=colour_of(name))
         rows.append(dict(model=name, top1=out.top1, ece=ece(out),
                          confidence=100*float(_confidence(out).mean())))
@@ -164,18 +165,16 @@ def embed(features, # `[N,C]`
     "The features on a page; umap needs the package umap-learn"
     check_choice(how, ('tsne', 'umap'), 'embedding')
     if how == 'tsne':
-        from sklearn.manifold import TSNE
-        return TSNE(init='pca', random_state=seed).fit_transform(np.asarray(features))
-    try: from umap import UMAP
-    except ImportError:
-        raise ValueError("embedding 'umap' needs umap-learn: pip install umap-learn, "
-                         "or choose 'tsne'") from None
-    return UMAP(random_state=seed, n_jobs=1).fit_transform(np.asarray(features))
+        method = optional('sklearn.manifold', 'interpret', 't-SNE').TSNE(
+            init='pca', random_state=seed)
+    else: method = optional('umap', 'interpret', 'UMAP').UMAP(random_state=seed, n_jobs=1)
+    return method.fit_transform(np.asarray(features))
 
 def neighbour_purity(features, y, k=10)->float: # in percent
     "How many of an image's `k` nearest neighbours have its label"
-    from sklearn.neighbors import NearestNeighbors
-    near = NearestNeighbors(n_neighbors=k).fit(features).kneighbors(return_distance=False)
+    neighbours = optional('sklearn.neighbors', 'interpret', 'the purity of neighbours')
+    found = neighbours.NearestNeighbors(n_neighbors=k).fit(features)
+    near = found.kneighbors(return_distance=False)
     return 100*float((np.asarray(y)[near] == np.asarray(y)[:,None]).mean())
 
 def plot_embedding(said:dict, # name → `Outputs`
