@@ -46,15 +46,15 @@ def gains(pairs, frame, compared=_COMPARED)->pd.DataFrame:
     "What one method gives over another on each pair: ours with its interval, and as published"
     groups = [(pair, main_group(pair, frame)) for pair in pairs]
     rows = [_gain(pair, group, *names) for pair, group in groups for names in compared]
-    return pd.DataFrame(rows, columns=['pair', 'method', 'base', 'difference', 'published'])
+    return pd.DataFrame(rows, columns=['pair', 'method', 'base', 'difference', 'outcome',
+                                       'published'])
 
 def _gain(pair, group, method, base):
     old = same_pair(pair, base)
-    row, published = table_row(same_pair(pair, method), group, old), None
-    theirs = row['published'], table_row(old, group)['published']
-    if all(theirs): published = theirs[0]-theirs[1]
-    return dict(pair=pair, method=method, base=base, difference=row_difference(row),
-                published=published)
+    row = table_row(same_pair(pair, method), group, old)
+    d, new, before = row_difference(row), row['published'], table_row(old, group)['published']
+    return dict(pair=pair, method=method, base=base, difference=d, outcome=d.outcome,
+                published=new-before if new and before else None)
 
 # %% ../../nbs/12d_overview.ipynb #plot-differences
 def _reach(found)->float: # half the width of the axes: our means, and most published figures
@@ -103,9 +103,7 @@ def _say_if_outside(ax, i, value, reach, color):
 # %% ../../nbs/12d_overview.ipynb #comparisons
 def comparisons(pairs, frame, compared=_COMPARED)->pd.DataFrame:
     "The gains over at least two seeds, and the outcome: `ahead`, `behind` or `not told apart`"
-    found = gains(pairs, frame, compared)
-    found['outcome'] = [d.outcome for d in found.difference]
-    return found.dropna(subset='outcome')
+    return gains(pairs, frame, compared).dropna(subset='outcome')
 
 def comparisons_in_words(pairs, frame, compared=_COMPARED)->str: # Markdown
     "What the data say about each comparison"

@@ -104,8 +104,7 @@ def _asked_for(frame)->dict: # the parameters of a table notebook that ask for t
     pairs = [*dict.fromkeys(zip(taught.teacher, taught.student))]
     pairs.sort(key=lambda pair: usual.index(pair) if pair in usual else len(usual))
     methods = [m for m in methods_of('logits', 'features') if m in set(frame.method)]
-    rest = dict.fromkeys(('data_dir', 'ledger', 'checkpoints', 'teacher_epochs', 'compile',
-                          'graph'))
+    rest = dict.fromkeys(_SHARED) # what is None is left to the notebook
     return rest | dict(dataset=dataset, n_train=n_train, n_test=n_test, pairs=pairs, epochs=epochs,
                        methods=methods or methods_of('logits'), seeds=sorted(frame.seed.unique()),
                        precision=precision)

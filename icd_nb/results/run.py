@@ -234,7 +234,7 @@ def planned_runs(p:dict)->list:
         if not any(k in hyper_defaults(m) for m in p['methods']):
             methods = ', '.join(p['methods'])
             raise ValueError(
-                f"parameter {k} = {v:g}: none of the methods has such a thing: {methods}")
+                f"parameter {k} = {v:g}: none of the methods has this hyper-parameter: {methods}")
     hyper = {m: as_published(m, *pair).hyper | given for m in p['methods']}
     return [Run(*pair, m, seed, hyper=hyper[m], **same) for seed in p['seeds']
             for m in p['methods']]
