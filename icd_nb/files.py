@@ -59,7 +59,9 @@ def atomic_write(path): # yields the temporary path to write to
 # %% ../nbs/00e_files.ipynb #alone
 def _acquire(lock, path, deadline):
     try: return lock.acquire(timeout=0)
-    except Timeout: print(f'another process works on {path.name}: waiting for it')
+    except Timeout:
+        if deadline is not None and deadline <= time.monotonic(): raise
+    print(f'another process works on {path.name}: waiting for it')
     lock.acquire(timeout=-1 if deadline is None else max(0, deadline-time.monotonic()))
 
 def _release(lock): # who waits for a lock file that is gone makes a new one
@@ -69,7 +71,8 @@ def _release(lock): # who waits for a lock file that is gone makes a new one
 
 @contextmanager
 def alone(*paths, # what must not be made twice at the same time: files or folders
-          deadline:float=None # a `time.monotonic()`; `Timeout` if the others are not done by then
+          deadline:float=None # a `time.monotonic()`; `Timeout` if the others are not done by then;
+                              # 0: do not wait for them
          ):
     "Inside the block no other process works on these paths"
     with ExitStack() as held:

@@ -8,7 +8,6 @@ __all__ = ['operations', 'plan', 'has_result', 'plan_table', 'checkpoint_of', 'f
 # %% ../../nbs/12c_fill.ipynb #fill-imports
 import shutil, time
 from dataclasses import replace
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 import pandas as pd
@@ -133,17 +132,18 @@ def _move_to_ledger(ledger, lab, run): # the result of a finished run; False whe
         for name in names: (folder/name).unlink(missing_ok=True)
     return True
 
-def _fill_group(ledger, group, lab, deadline): # → the runs that are still missing
+def _fill_group(ledger, group, lab, deadline, wait): # → the runs that are still missing
     def missing(): return [run for run in group if lab.settings(run) not in ledger]
     left, first = missing(), group[0]
     methods = ', '.join(run.method for run in left)
     what = f'{pair_name(first.teacher, first.student)}, seed {first.seed}: {methods}'
-    if not left or not _in_time(deadline, what): return left
-    with suppress(Timeout), alone(*map(lab.run_folder, left), deadline=deadline):
+    if not left: return left
+    claimed = [*map(lab.run_folder, left), *(ledger.file(lab.settings(run)) for run in left)]
+    with alone(*claimed, deadline=deadline if wait else 0):
         left = missing() # others were faster
+        if not left or not _in_time(deadline, what): return left
         lab.run(left, deadline)
         return [run for run in left if not _move_to_ledger(ledger, lab, run)]
-    return left
 
 def fill(ledger:Ledger, runs, lab:Lab, # without a teacher: each pair gets its own
          minutes:float=25., teacher_epochs=None, # default: the students'
@@ -153,11 +153,19 @@ def fill(ledger:Ledger, runs, lab:Lab, # without a teacher: each pair gets its o
     deadline, ready = time.monotonic() + 60*minutes, None
     for name in {run.teacher for run in runs if run.method != 'ce'}: # are all there?
         checkpoint_of(checkpoints, lab.data.name, name)
-    for group in plan(runs, shape=(lab.data.num_classes, lab.data.augment.size)):
-        taught = next((run for run in group if run.method != 'ce'), None)
-        if taught and ready != taught.teacher:
-            if not _ready_teacher(ledger, lab, taught, deadline, teacher_epochs, checkpoints):
-                return False
-            ready = taught.teacher
-        if _fill_group(ledger, group, lab, deadline): return False
+    left, wait = plan(runs, shape=(lab.data.num_classes, lab.data.augment.size)), False
+    while left:
+        busy = [] # other processes work on these groups
+        for group in left:
+            taught = next((run for run in group if run.method != 'ce'), None)
+            if taught and ready != taught.teacher:
+                if not _ready_teacher(ledger, lab, taught, deadline, teacher_epochs, checkpoints):
+                    return False
+                ready = taught.teacher
+            try:
+                if _fill_group(ledger, group, lab, deadline, wait): return False
+            except Timeout: busy.append(group)
+            wait = False
+        if busy and time.monotonic() >= deadline: return False
+        left, wait = busy, len(busy) == len(left) # with nothing else to do, wait for the others
     return True

@@ -47,10 +47,12 @@ class Lab:
                  teachers=None, # folder of trained teachers; None: `runs_home()/'teachers'`
                  teacher_name:str=None, # what runs call the teacher, if it is not of the zoo
                  keep:str='weights', # of a finished run; `all`: its last checkpoint too
-                 on_epoch=None # as in `fit_many`
+                 on_epoch=None, # as in `fit_many`
+                 bar=training_bar # makes the line of progress, from a number of steps
                 ):
         check_data(data)
         self.data, self.device, self.keep, self.on_epoch = data, get_device(device), keep, on_epoch
+        self.bar = bar
         self.folder = Path(folder or runs_home()).expanduser()
         self.teachers = Path(teachers or runs_home()/'teachers').expanduser()
         self.teacher, self.teacher_name = teacher, teacher_name
@@ -152,7 +154,7 @@ def _train(self:Lab, todo, deadline=None):
     "Train groups of runs, with one line on all of them"
     began = time.monotonic()
     steps = sum(last_epoch(group)*steps_per_epoch(self.data, group[0].bs) for group in todo)
-    with training_bar(steps) as bar:
+    with self.bar(steps) as bar:
         for group in todo:
             if deadline is not None and time.monotonic() >= deadline: return
             with suppress(Timeout), alone(*map(self.run_folder, group), deadline=deadline):
@@ -206,7 +208,7 @@ def find_teacher(self:Lab, run:Run, # a `teacher_run`
 @patch(as_prop=True)
 def teacher_lab(self:Lab)->Lab:
     "The lab in which teachers are trained: the same images, a folder that all runs share"
-    return Lab(self.data, self.teachers, self.device, self.speed)
+    return Lab(self.data, self.teachers, self.device, self.speed, bar=self.bar)
 
 @patch
 def use_teacher(self:Lab, run:Run, checkpoint=None, shipped=True)->Path:

@@ -17,6 +17,7 @@ from icd_nb.core import (
     short_hash)
 from ..bundle import bundled
 from ..data import DATASETS
+from ..files import alone
 from ..models import create_model, load_weights
 from ..params import path_of
 from .export import export_table
@@ -109,6 +110,9 @@ class Ledger:
     def add(self, result:dict)->str: # `added`, `same`, or `differs`: what was there stays
         "Put a result in, unless its settings have one"
         file = self.file(_as_result(result, 'what is to be added')['settings'])
+        with alone(self.path/file.name): return self._add(result, file)
+
+    def _add(self, result, file):
         if file.exists():
             here = read_json(file)
             return 'same' if all(here.get(k) == result.get(k) for k in _NUMBERS) else 'differs'
