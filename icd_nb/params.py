@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PARAMETERS', 'whole_number', 'number', 'taking', 'maybe', 'text', 'path_text', 'path_of', 'yes_or_no', 'one_of',
-           'several', 'seed_list', 'check_parameter', 'check_parameters']
+           'several', 'seed_list', 'workers_of', 'check_parameter', 'check_parameters']
 
 # %% ../nbs/00a_params.ipynb #params-imports
 import ast, math, os, re
@@ -164,6 +164,14 @@ def _listed_seeds(values):
     return seeds
 
 # %% ../nbs/00a_params.ipynb #parameters
+def workers_of(value):
+    "A number of processes, or where they are: `4`, `'dask:tcp://node1:8786'`, `'slurm:partition=gpu'`"
+    kind, _, where = str(value).partition(':')
+    if kind == 'dask' and where or kind == 'slurm': return f'{kind}:{where}'
+    try: return whole_number(1, 1000)(value)
+    except ValueError as e:
+        raise ValueError(f'{e}, dask:ADDRESS, or slurm:partition=NAME') from None
+
 PARAMETERS = dict(
     dataset=path_text, data_dir=maybe(path_text), out_dir=maybe(path_text), ledger=maybe(path_text),
     checkpoints=maybe(path_text), teacher_checkpoint=maybe(path_text),
@@ -174,7 +182,8 @@ PARAMETERS = dict(
     n_train=maybe(whole_number()), n_test=maybe(whole_number()),
     device=lambda value: str(get_device(value)),
     precision=one_of(['auto', 'fp32', 'bf16'], 'precision'),
-    compile=yes_or_no, graph=yes_or_no, run=yes_or_no, minutes=number(what='a number of minutes'))
+    compile=yes_or_no, graph=yes_or_no, run=yes_or_no, minutes=number(what='a number of minutes'),
+    workers=maybe(workers_of))
 
 def check_parameter(name:str, value, # as it arrived
                     known:dict=PARAMETERS # name → reader
