@@ -17,9 +17,11 @@ from ..params import PARAMETERS, maybe, one_of, several
 from .ablations import ABLATION_TITLES, ablations
 from .fill import fill, has_result, plan, plan_table
 from .ledger import Ledger
+from .parallel import fill_shared
 from .published import published_run, same_pair
 from .report import make_lab
 from .run import RUN_PARAMETERS, dataset_record, network_pair
+from .workers import open_workers
 
 # %% ../../nbs/12f_requests.ipynb #table-parameters
 def _methods(value):
@@ -27,7 +29,7 @@ def _methods(value):
     return RUN_PARAMETERS['methods'](value)
 
 _SHARED = ('run minutes ledger checkpoints seeds epochs teacher_epochs dataset data_dir device '
-           'precision compile graph n_train n_test').split()
+           'precision compile graph n_train n_test workers').split()
 _ablation = one_of(ABLATION_TITLES, 'ablation')
 _COMMON = {k: PARAMETERS[k] for k in _SHARED} | dict(pairs=maybe(several(network_pair, 'pair')))
 TABLE_PARAMETERS = _COMMON | dict(methods=maybe(_methods))
@@ -77,7 +79,7 @@ def _differing(p): # the parameters that differ from a notebook's defaults
         teacher_epochs=None if p['teacher_epochs'] in usual else p['teacher_epochs'],
         precision=None if p['precision'] == 'auto' else p['precision'],
         compile=p['compile'] or None, graph=None if p['graph'] in (None, True) else p['graph'],
-        **{k: p[k] for k in ('n_train', 'n_test', 'data_dir', 'ledger', 'checkpoints')})
+        **{k: p[k] for k in ('n_train', 'n_test', 'data_dir', 'ledger', 'checkpoints', 'workers')})
 
 def command(notebook:str, p:dict)->str:
     "The command that trains all that is missing, as it works here"
@@ -127,13 +129,19 @@ def stale_note(frame, # all of a ledger
     return f'**{len(old)} stale results are left out**: {reasons}. To make them again: {again}.'
 
 # %% ../../nbs/12f_requests.ipynb #fill-or-plan
+def _fill(ledger, runs, lab, p)->bool: # here, or by workers; is all of it done?
+    if not p['workers']:
+        return fill(ledger, runs, lab, p['minutes'], p['teacher_epochs'], p['checkpoints'])
+    with open_workers(p['workers'], p['device'], lab.folder) as (executor, n):
+        return fill_shared(ledger, runs, lab, p, executor, n)
+
 def fill_or_plan(ledger:Ledger, p:dict, notebook:str)->str: # Markdown: what is still missing
     "With `run`, train for `minutes`; then show what is missing, and the command that trains it"
     runs, precision = wanted_runs(p), p['precision']
     if p['run']:
         lab = make_lab(p, runs_home()/'tables')
         precision = lab.speed.precision
-        if not fill(ledger, runs, lab, p['minutes'], p['teacher_epochs'], p['checkpoints']):
+        if not _fill(ledger, runs, lab, p):
             print('the rest is for the next time: run the same again')
     print(command(notebook, p))
     return plan_table(plan(runs, has_result(ledger.to_frame(fresh=True), precision)))

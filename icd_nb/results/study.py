@@ -17,11 +17,13 @@ from ..methods import record_of
 from ..params import check_parameters
 from .export import escape_markdown
 from .ledger import to_frame
+from .parallel import teach_shared, train_shared
 from .published import pair_name, recipe_title
 from .report import (
     as_trial, make_lab, plan_text, plot_curves, plot_results, result_table, write_report)
 from .run import RUN_PARAMETERS, fill_parameters, planned_runs, teacher_run
 from .stats import mean_std, paired_difference
+from .workers import open_workers
 
 _all_ = ['check_parameters', 'RUN_PARAMETERS'] # also found here
 
@@ -76,7 +78,7 @@ class Study:
                                      pretrained=bool(self.p['pretrained']))
         self._weights = dict(checkpoint=self.p['teacher_checkpoint'],
                              shipped=given['teacher_epochs'] is None)
-        self._results = None
+        self._results, self._workers = None, self.p.get('workers')
         style.use()
 
     @property
@@ -88,14 +90,24 @@ class Study:
     def train(self):
         "Train what has no result, a teacher too, and write `result.json`"
         lab = self.lab
+        if self._workers and lab.find_teacher(self._teaching, **self._weights) is None:
+            with self._opened as (executor, _): teach_shared(lab, self.p, self._teaching, executor)
         lab.use_teacher(self._teaching, **self._weights)
         lab.say_teacher()
         left = sum(map(len, lab.todo(self.runs)))
         print(f'{left} of {len(self.runs)} runs have no result yet')
-        self._results = lab.run(self.runs)
+        self._results = self._trained() if self._workers and left else lab.run(self.runs)
         for result in self._results:
             if 'error' in result: print(result['error'])
         write_report(self.p, lab.about_teacher, self._results, lab.folder/'result.json')
+
+    @property
+    def _opened(self): return open_workers(self._workers, self.p['device'], self.lab.folder)
+
+    def _trained(self)->list: # by workers
+        with self._opened as (executor, n):
+            return train_shared(self.lab, self.p, self._teaching, self._weights, self.runs,
+                                executor, n)
 
     @property
     def results(self)->list: # one dict for each run

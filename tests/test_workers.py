@@ -1,0 +1,111 @@
+"Several processes on one ledger, of any kind, one of them killed or all of them stopped: every run once, and the ledger that one process makes"
+import json, multiprocessing, os, signal, subprocess, sys, threading, time
+from dataclasses import replace
+from pathlib import Path
+import pytest
+
+P = dict(dataset='minibirds', data_dir=None, n_train=40, n_test=40, precision='fp32', compile=False, graph=False, device='cpu',
+         minutes=10, teacher_epochs=1, checkpoints=None, workers=None)
+
+def wanted(epochs=2, methods=('ce', 'kd')):
+    from icd_nb.results.published import published_run
+    one = published_run('minibirds', 'resnet8', 'resnet8', epochs=epochs, n_train=40, n_test=40)
+    return [replace(one, method=m, seed=s) for s in (0, 1) for m in methods]
+
+def lab_in(folder):
+    from icd_nb.results.report import make_lab
+    lab = make_lab(P, folder/'runs')
+    lab.teachers = folder/'runs'
+    return lab
+
+def go(folder, workers=None, runs=None)->bool:
+    "Fill the ledger of a folder as a table notebook does"
+    from icd_nb.results.fill import fill
+    from icd_nb.results.ledger import Ledger
+    from icd_nb.results.parallel import fill_shared
+    from icd_nb.results.workers import open_workers
+    ledger, lab, runs = Ledger(folder/'results'), lab_in(folder), runs or wanted()
+    if not workers: return fill(ledger, runs, lab, P['minutes'], P['teacher_epochs'])
+    with open_workers(workers, 'cpu', folder) as (executor, n): return fill_shared(ledger, runs, lab, P, executor, n)
+
+def untimed(o):
+    "A result without what differs from time to time"
+    if isinstance(o, dict): return {k: untimed(v) for k, v in o.items() if k not in ('seconds', 'versions', 'sum', 'compile_seconds')}
+    return [*map(untimed, o)] if isinstance(o, list) else o
+
+def contents(folder)->dict: # every file of the ledger, hidden ones too
+    return {o.name: untimed(json.loads(o.read_text())) for o in (folder/'results').iterdir()}
+
+@pytest.fixture(scope='module')
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('alone')
+    assert go(folder)
+    made = contents(folder)
+    assert len(made) == 5
+    return made
+
+def in_the_middle(folder, seconds=120)->bool:
+    "Wait until a student has its first checkpoint"
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if [*(folder/'runs').glob('*/checkpoint.pt')] and any((folder/'results').glob('*.json')): return True
+        time.sleep(.01)
+    return False
+
+class Killer(threading.Thread):
+    "Kills one of some processes when a student is in the middle of its training"
+    def __init__(self, folder, pids):
+        super().__init__(daemon=True)
+        self.folder, self.pids, self.killed = folder, pids, False
+        self.start()
+    def run(self):
+        if in_the_middle(self.folder): os.kill(self.pids()[0], signal.SIGKILL); self.killed = True
+
+def test_local_processes_of_which_one_is_killed(alone, tmp_path, capsys):
+    killer = Killer(tmp_path, lambda: [o.pid for o in multiprocessing.active_children()])
+    assert go(tmp_path, 2)
+    assert killer.killed and 'died (BrokenProcessPool): another goes on from its last checkpoint' in capsys.readouterr().out
+    assert contents(tmp_path) == alone
+    assert not [*(tmp_path/'runs').glob('.workers-*')]
+
+def test_a_dask_cluster_of_which_one_worker_is_killed(alone, tmp_path):
+    distributed = pytest.importorskip('distributed')
+    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None, local_directory=tmp_path/'dask') as cluster:
+        killer = Killer(tmp_path, lambda: [o.pid for o in cluster.workers.values()])
+        assert go(tmp_path, f'dask:{cluster.scheduler_address}')
+    assert killer.killed and contents(tmp_path) == alone
+
+def test_submitit(alone, tmp_path):
+    pytest.importorskip('submitit')
+    from icd_nb.results.ledger import Ledger
+    from icd_nb.results.parallel import fill_shared
+    from icd_nb.results.workers import _slurm
+    with _slurm('partition=gpu,jobs=2', tmp_path, cluster='local') as (executor, n):
+        assert n == 2 and fill_shared(Ledger(tmp_path/'results'), wanted(methods=['ce']), lab_in(tmp_path), P, executor, n)
+    assert contents(tmp_path) == {k: v for k, v in alone.items() if v['method'] == 'ce'}
+
+def start(folder, *args): return subprocess.Popen([sys.executable, __file__, str(folder), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | dict(TQDM_DISABLE='1'))
+
+def gone(pid, seconds=20)->bool:
+    "Does a process end soon?"
+    until = time.monotonic() + seconds
+    while Path(f'/proc/{pid}').exists() and time.monotonic() < until: time.sleep(.1)
+    return not Path(f'/proc/{pid}').exists()
+
+def test_ctrl_c_and_then_two_processes_by_hand(alone, tmp_path):
+    first = start(tmp_path, '2')
+    assert in_the_middle(tmp_path)
+    children = [pid for o in Path('/proc').glob(f'{first.pid}/task/*/children') for pid in o.read_text().split()]
+    os.kill(first.pid, signal.SIGINT)
+    _, said = first.communicate(timeout=60)
+    assert first.returncode and said.rstrip().endswith('KeyboardInterrupt'), said
+    assert all(map(gone, children))
+    assert [*(tmp_path/'runs').glob('*/checkpoint.pt')] and not [*(tmp_path/'runs').glob('.workers-*')]
+    two = [start(tmp_path) for _ in range(2)]
+    said = [o.communicate(timeout=240) for o in two]
+    assert [o.returncode for o in two] == [0, 0], said
+    assert contents(tmp_path) == alone
+    begun = [line for out, _ in said for line in out.splitlines() if ', seed ' in line]
+    assert len(begun) <= 2 and not [o for o in begun if begun.count(o) > 1], said # no work twice
+
+if __name__ == '__main__': sys.exit(not go(Path(sys.argv[1]), *sys.argv[2:]))
