@@ -24,10 +24,14 @@ def _why(e:OSError)->str: # None where it is not known
     cut = e.errno is None and re.fullmatch(r'\d+ requested and \d+ written', str(e))
     return _WHY[errno.ENOSPC] if cut else _WHY.get(e.errno)
 
+def _here()->str: # the working directory, which can be gone
+    try: return os.getcwd()
+    except FileNotFoundError: return os.sep
+
 def _concerns(e:OSError, path)->bool:
     "Is the error about `path`, what lies beside it, or a folder above it?"
     if not isinstance(e.filename, (str, os.PathLike)): return True
-    place, named = Path(os.path.abspath(path)).parent, Path(os.path.abspath(e.filename))
+    place, named = Path(_here(), path).parent, Path(_here(), e.filename)
     return place in named.parents or named in (place, *place.parents)
 
 @contextmanager
