@@ -31,14 +31,15 @@ def measured(request):
     "Keep what a test has measured, with how it was measured, where 96_reliability reads it; only with `--record`"
     def keep(name, **figures):
         if not request.config.getoption('--record'): return
-        from icd_nb.core import write_json
+        from icd_nb.core import atomic_write
         from icd_nb.results.lab import versions
+        from icd_nb.results.ledger import json_lines
         from icd_nb.results.seal import sealed
         import torch
-        command = f'OMP_NUM_THREADS={torch.get_num_threads()} pytest tests/{request.path.name} -k {request.node.originalname} --record'
-        if request.node.get_closest_marker('slow'): command += ' -m slow'
+        slow = '-m slow ' if request.node.get_closest_marker('slow') else ''
+        command = f'OMP_NUM_THREADS={torch.get_num_threads()} pytest {slow}tests/{request.path.name} --record'
         about = dict(command=command, date=f'{datetime.now():%Y-%m-%d}', versions=versions(torch.device('cpu')))
-        write_json(ROOT/'results'/'reliability'/f'{name}.json', sealed(about | figures))
+        with atomic_write(ROOT/'results'/'reliability'/f'{name}.json') as tmp: tmp.write_text(json_lines(sealed(about | figures)))
     return keep
 
 @pytest.fixture(scope='session')

@@ -1,5 +1,5 @@
 """One bit flipped in anything that is kept: it is noticed and named, and nobody believes the rest. And disks that are full, read-only or gone."""
-import json, os, random, shutil, struct, subprocess, sys, warnings, zipfile
+import json, os, random, shutil, struct, subprocess, sys, time, warnings, zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np, pytest, torch
@@ -11,6 +11,7 @@ from icd_nb.data.arrays import load_npz
 from icd_nb.data.augment import Augment
 from icd_nb.data.batches import toy_data
 from icd_nb.data.storage import cached
+from icd_nb.files import alone
 from icd_nb.losses import objective
 from icd_nb.models import create_model, load_weights
 from icd_nb.recipe import Recipe
@@ -185,7 +186,7 @@ def test_a_folder_that_was_taken_away(tmp_path):
     with pytest.raises(FileNotFoundError, match='is gone, so that nothing more can be kept'): fit(st, data(), teacher(), device='cpu', speed=Speed.plain())
     assert not (tmp_path/'a').exists() and train(tmp_path/'a').done
 
-def test_two_processes_do_it_once(tmp_path):
+def test_two_processes_do_it_once(tmp_path, measured):
     code = """
 from icd_nb import trainer
 steps, real = [], Student.step
@@ -197,8 +198,24 @@ train(Path(sys.argv[1]))
 print(len(steps))
 """
     with ThreadPoolExecutor(2) as pool: both = list(pool.map(lambda _: child(code, tmp_path/'a'), range(2)))
-    assert sorted(int(o.stdout.split()[-1]) for o in both) == [0, 4], both
+    steps = sorted(int(o.stdout.split()[-1]) for o in both)
+    assert steps == [0, 4], both
     assert sorted(o.name for o in (tmp_path/'a').iterdir()) == ['checkpoint.pt', 'metrics.jsonl', 'settings.json', 'student.safetensors']
+    measured('two_processes', steps=steps)
+
+def test_locks_of_the_dead(tmp_path, measured):
+    "A process that is killed while it holds a lock holds nobody up"
+    code = 'import sys, time; from icd_nb.files import alone\nwith alone(sys.argv[1]): print(1, flush=True); time.sleep(60)'
+    waited = []
+    for i in range(20):
+        holder = subprocess.Popen([sys.executable, '-c', code, tmp_path/'work'], stdout=subprocess.PIPE)
+        holder.stdout.readline() # it has the lock
+        holder.kill()
+        holder.wait()
+        began = time.monotonic()
+        with alone(tmp_path/'work', deadline=began+5): waited.append(time.monotonic()-began)
+    assert max(waited) < 1 and not [*tmp_path.iterdir()]
+    measured('locks', killed=len(waited), longest_wait=max(waited))
 
 def test_a_shipped_teacher(tmp_path):
     from conftest import ROOT

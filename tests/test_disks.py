@@ -70,6 +70,8 @@ ENTRANCES = dict(
     safetensors=lambda d: export_model(BIG, d/'new'/'e.safetensors'), torch=lambda d: export_model(BIG, d/'new'/'e.pt2'),
     notebooks=lambda d: copy_notebooks(d/'new'/'nbs'), numbers=lambda d: write_json(d/'x.json', [*range(9999)]))
 
+SAID = [] # entrances that stood the test
+
 def answer(call, place):
     "What is said when it cannot write; in words of this library"
     with pytest.raises((OSError, ValueError)) as e: call(place)
@@ -90,8 +92,9 @@ def test_every_entrance_that_writes(disk, monkeypatch, name):
     assert not [o for o in disk.files() if '/.' in o and not o.endswith('.lock')], 'a leftover'
     disk.clear()
     call(disk.path)
+    SAID.append(name)
 
-def test_any_room_that_there_is(disk, tmp_path):
+def test_any_room_that_there_is(disk, tmp_path, measured):
     "With 0, 4, 8 … kilobytes of room each write in turn is the one that fails"
     train(tmp_path/'whole')
     wanted, failed = (tmp_path/'whole'/'student.safetensors').read_bytes(), set()
@@ -105,6 +108,7 @@ def test_any_room_that_there_is(disk, tmp_path):
         assert (disk.path/str(free)/'student.safetensors').read_bytes() == wanted
         shutil.rmtree(disk.path/str(free))
     assert {'settings.json', 'student.safetensors', 'metrics.jsonl', 'checkpoint.pt'} <= failed, failed
+    measured('rooms', failed=sorted(failed), sizes=free//4096)
 
 def test_what_was_there_stays(disk):
     "A file that is there is as it was when a new one did not fit"
@@ -113,3 +117,6 @@ def test_what_was_there_stays(disk):
     disk.fill(0)
     with pytest.raises(OSError, match='Nothing was overwritten'): save_weights(BIG, f)
     assert disk.files() == before
+
+def test_what_was_tried(disk, measured):
+    if len(SAID) == len(ENTRANCES): measured('disks', entrances=SAID)
