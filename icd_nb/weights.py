@@ -85,7 +85,8 @@ def _where(at, prefix)->str:
 def _report(at, prefix, others): # a sentence about what was left out
     if not others: return ''
     few = ', '.join(others[:3]) + (' …' if len(others) > 3 else '')
-    return f'the weights were read {_where(at, prefix)}, and {len(others)} other tensors ({few}) left out'
+    left = f'{len(others)} other tensors ({few}) left out'
+    return f'the weights were read {_where(at, prefix)}, and {left}'
 
 def _averages(obj, at): # a sentence about running averages that were not taken
     ema = [o for o, _ in tensor_levels(obj) if 'ema' in o.lower() and o != at]
