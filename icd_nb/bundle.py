@@ -6,10 +6,11 @@
 __all__ = ['Parameter', 'bundled', 'notebooks', 'reports', 'about', 'copy_notebooks', 'notebook_parameters']
 
 # %% ../nbs/00d_bundle.ipynb #bundle-imports
-import json, re, shutil
+import json, re
 from collections import namedtuple
 from importlib.resources import files
 from pathlib import Path
+from .files import atomic_write
 
 # %% ../nbs/00d_bundle.ipynb #bundled
 def bundled(kind:str # `nbs`, `teachers` or `results`
@@ -23,15 +24,18 @@ def bundled(kind:str # `nbs`, `teachers` or `results`
 def _takes_parameters(path):
     return re.search(r'"tags": \[\s*"parameters"', path.read_text(encoding='utf-8'))
 
-def notebooks(every:bool=False # those without parameters too?
+def _is_tutorial(path): return path.stem[0] == '2'
+
+def notebooks(every:bool=False # those that explain the library's rooms too?
              )->list: # paths, in reading order
     "The notebooks that come with the library"
     found = sorted(bundled('nbs').glob('*.ipynb'))
-    return found if every else [path for path in found if _takes_parameters(path)]
+    if every: return found
+    return [path for path in found if _is_tutorial(path) or _takes_parameters(path)]
 
 def reports()->dict: # name without its number → path
     "The notebooks that take parameters"
-    return {path.stem.split('_', 1)[1]: path for path in notebooks()}
+    return {path.stem.split('_', 1)[1]: path for path in notebooks() if _takes_parameters(path)}
 
 # %% ../nbs/00d_bundle.ipynb #about
 def about(path)->tuple: # title, sentence
@@ -54,8 +58,8 @@ def copy_notebooks(folder, # made if it is not there
     if changed and not force: raise ValueError(
         f"{folder} has {', '.join(changed)} with other contents: "
         "give another folder, or overwrite with --force")
-    folder.mkdir(parents=True, exist_ok=True)
-    for old, new in copies.items(): shutil.copyfile(old, new)
+    for old, new in copies.items():
+        with atomic_write(new) as tmp: tmp.write_bytes(old.read_bytes())
     return [*copies.values()]
 
 # %% ../nbs/00d_bundle.ipynb #notebook-parameters
