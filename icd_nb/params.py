@@ -176,7 +176,7 @@ def _listed_seeds(values):
 
 # %% ../nbs/00a_params.ipynb #parameters
 def workers_of(value):
-    "A number of processes, or where they are: `4`, `'dask:tcp://node1:8786'`, `'slurm:partition=gpu'`"
+    "`4` processes, or where they are: `dask:tcp://node1:8786`, `slurm:partition=gpu`"
     kind, _, where = str(value).partition(':')
     if kind == 'dask' and where or kind == 'slurm': return f'{kind}:{where}'
     try: return whole_number(1, 1000)(value)

@@ -91,8 +91,8 @@ def teach_shared(lab:Lab, p:dict, # filled parameters of notebook 90
                  teaching, # the `teacher_run`
                  executor):
     "Have a worker train the teacher"
-    job = Job(f'teacher {teaching.student}', _teach, (p | dict(workers=None), _folders(lab), teaching))
-    share([job], executor, lab.folder)
+    sent = p | dict(workers=None), _folders(lab), teaching
+    share([Job(f'teacher {teaching.student}', _teach, sent)], executor, lab.folder)
 
 def train_shared(lab:Lab, # with its teacher
                  p:dict, teaching, weights:dict, # as `Lab.use_teacher` has them
