@@ -1,8 +1,12 @@
 "Several processes on one ledger, of any kind, one of them killed or all of them stopped: every run once, and the ledger that one process makes"
-import json, multiprocessing, os, signal, subprocess, sys, threading, time
+import ast, json, multiprocessing, os, signal, subprocess, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
 
 P = dict(dataset='minibirds', data_dir=None, n_train=40, n_test=40, precision='fp32', compile=False, graph=False, device='cpu',
          minutes=10, teacher_epochs=1, checkpoints=None, workers=None)
@@ -83,6 +87,45 @@ def test_submitit(alone, tmp_path):
     with _slurm('partition=gpu,jobs=2', tmp_path, cluster='local') as (executor, n):
         assert n == 2 and fill_shared(Ledger(tmp_path/'results'), wanted(methods=['ce']), lab_in(tmp_path), P, executor, n)
     assert contents(tmp_path) == {k: v for k, v in alone.items() if v['method'] == 'ce'}
+
+def asked(notebook, known, **given)->dict:
+    "The checked parameters of a notebook: its defaults, and what is given"
+    from icd_nb.bundle import notebook_parameters
+    from icd_nb.params import check_parameters
+    usual = {o.name: ast.literal_eval(o.default) for o in notebook_parameters(ROOT/'nbs'/f'{notebook}.ipynb')}
+    return check_parameters(usual | {k: P[k] for k in ('dataset', 'n_train', 'n_test', 'precision', 'graph', 'device')} | given, known)
+
+@pytest.fixture
+def threads(monkeypatch):
+    "Workers that are threads of this process; says what was asked for"
+    from icd_nb.results import requests, study
+    wanted = []
+    @contextmanager
+    def opened(workers, device, folder):
+        wanted.append(workers)
+        with ThreadPoolExecutor(2) as executor: yield executor, 2
+    for room in (requests, study): monkeypatch.setattr(room, 'open_workers', opened)
+    return wanted
+
+def test_a_table_asks_for_workers(alone, threads, tmp_path, monkeypatch):
+    from icd_nb.results.ledger import Ledger
+    from icd_nb.results.requests import TABLE_PARAMETERS, fill_or_plan, fill_table_parameters
+    monkeypatch.setenv('ICD_NB_RUNS', str(tmp_path/'runs'))
+    p = asked('91_cifar100', TABLE_PARAMETERS, run='true', pairs='resnet8:resnet8', methods='ce,kd', seeds=2, epochs=2, teacher_epochs=1,
+              ledger=tmp_path/'results', workers='dask:somewhere')
+    assert fill_or_plan(Ledger(p['ledger']), fill_table_parameters(p), '91_cifar100') == 'Nothing is missing.'
+    assert threads == ['dask:somewhere'] and contents(tmp_path) == alone
+
+def test_a_study_asks_for_workers(alone, threads, tmp_path, monkeypatch):
+    from icd_nb.results.study import RUN_PARAMETERS, Study
+    monkeypatch.setenv('ICD_NB_RUNS', str(tmp_path/'runs'))
+    given = asked('90_reproduce', RUN_PARAMETERS, teacher='resnet8', student='resnet8', methods='ce,kd', seeds=2, epochs=2, teacher_epochs=1,
+                  out_dir=tmp_path/'out', workers=2)
+    found = Study(given).results
+    kept = ('method', 'seed', 'top1_last', 'top1_best')
+    ours, theirs = ([tuple(o[k] for k in kept) for o in results] for results in (found, alone.values()))
+    assert threads == [2, 2] and sorted(ours) == sorted(o for o in theirs if o[0] != 'teacher') # for the teacher, and for the students
+    assert (tmp_path/'out'/'result.json').exists()
 
 def start(folder, *args): return subprocess.Popen([sys.executable, __file__, str(folder), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | dict(TQDM_DISABLE='1'))
 

@@ -129,7 +129,7 @@ def stale_note(frame, # all of a ledger
     return f'**{len(old)} stale results are left out**: {reasons}. To make them again: {again}.'
 
 # %% ../../nbs/12f_requests.ipynb #fill-or-plan
-def _fill(ledger, runs, lab, p)->bool: # here, or by workers; is all of it done?
+def _train(ledger, runs, lab, p)->bool: # here, or by workers; is all of it done?
     if not p['workers']:
         return fill(ledger, runs, lab, p['minutes'], p['teacher_epochs'], p['checkpoints'])
     with open_workers(p['workers'], p['device'], lab.folder) as (executor, n):
@@ -141,7 +141,7 @@ def fill_or_plan(ledger:Ledger, p:dict, notebook:str)->str: # Markdown: what is 
     if p['run']:
         lab = make_lab(p, runs_home()/'tables')
         precision = lab.speed.precision
-        if not _fill(ledger, runs, lab, p):
+        if not _train(ledger, runs, lab, p):
             print('the rest is for the next time: run the same again')
     print(command(notebook, p))
     return plan_table(plan(runs, has_result(ledger.to_frame(fresh=True), precision)))
