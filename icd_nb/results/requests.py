@@ -7,7 +7,7 @@ __all__ = ['TABLE_PARAMETERS', 'ABLATION_PARAMETERS', 'fill_table_parameters', '
            'fill_or_plan']
 
 # %% ../../nbs/12f_requests.ipynb #requests-imports
-import re, shlex
+import re, shlex, time
 from dataclasses import replace
 from pathlib import Path
 from ..core import runs_home
@@ -15,7 +15,8 @@ from ..data import DATASETS
 from ..methods import methods_of, pair_scales
 from ..params import PARAMETERS, check_parameters, maybe, one_of, several, text
 from .ablations import ABLATION_TITLES, ablations
-from .fill import fill, has_result, plan, plan_table
+from .autoscales import AUTO, choose_for, with_scales
+from .fill import fill, has_result, plan, plan_table, ready_teacher
 from .ledger import Ledger
 from .published import published_run, same_pair
 from .report import make_lab
@@ -30,7 +31,7 @@ _SHARED = ('run', 'minutes', 'ledger', 'checkpoints', 'seeds', 'epochs', 'teache
            'dataset', 'data_dir',
            'device', 'precision', 'compile', 'graph', 'n_train', 'n_test')
 _COMMON = {k: PARAMETERS[k] for k in _SHARED} | dict(pairs=maybe(several(network_pair, 'pair')))
-TABLE_PARAMETERS = _COMMON | dict(methods=maybe(_methods))
+TABLE_PARAMETERS = _COMMON | dict(methods=maybe(_methods), scales=PARAMETERS['scales'])
 ABLATION_PARAMETERS = _COMMON | dict(ablations=maybe(several(one_of(ABLATION_TITLES, 'ablation'),
                                                              'ablation', ';')))
 
@@ -59,7 +60,8 @@ def wanted_runs(p:dict)->list:
     "The runs that filled parameters ask for: those of the main tables, or those of the ablations"
     pairs = _pair_runs(p)
     if 'ablations' not in p:
-        return [same_pair(pair, m, s) for pair in pairs for s in p['seeds'] for m in p['methods']]
+        return [with_scales(same_pair(pair, m, s), p.get('scales'))
+                for pair in pairs for s in p['seeds'] for m in p['methods']]
     titles = p['ablations'] or ABLATION_TITLES
     variants = dict.fromkeys(run for pair in pairs for title in titles
                              for run in ablations(pair)[title].values())
@@ -77,6 +79,7 @@ def _differing(p): # the parameters that differ from a notebook's defaults
         methods=None if p['methods'] == methods_of('logits') else ','.join(p['methods']),
         seeds=len(seeds) if seeds == [*range(len(seeds))] else seeds,
         epochs=None if p['epochs'] == known.epochs else p['epochs'],
+        scales=list(p['scales']) if isinstance(p.get('scales'), tuple) else p.get('scales'),
         ablations='; '.join(p.get('ablations') or ()) or None,
         teacher_epochs=None if p['teacher_epochs'] in usual else p['teacher_epochs'],
         precision=None if p['precision'] == 'auto' else p['precision'],
@@ -136,7 +139,16 @@ def fill_or_plan(ledger:Ledger, p:dict, notebook:str)->str: # Markdown: what is 
     if p['run']:
         lab = make_lab(p, runs_home()/'tables')
         precision = lab.speed.precision
-        if not fill(ledger, runs, lab, p['minutes'], p['teacher_epochs'], p['checkpoints']):
-            print('the rest is for the next time: run the same again')
+        runs, done = _fill(ledger, p, lab, runs)
+        if not done: print('the rest is for the next time: run the same again')
+    elif p.get('scales') == AUTO: print("until it is run, the scales are the pairs' own")
     print(command(notebook, p))
     return plan_table(plan(runs, has_result(ledger.to_frame(fresh=True), precision)))
+
+def _fill(ledger, p, lab, runs)->tuple: # the runs, with chosen scales if so asked; are all done?
+    deadline, how = time.monotonic() + 60*p['minutes'], (p['teacher_epochs'], p['checkpoints'])
+    if p.get('scales') == AUTO:
+        chosen = choose_for(lab, runs, lambda run: ready_teacher(ledger, lab, run, deadline, *how))
+        if chosen is None: return runs, False
+        runs = wanted_runs(dict(p, scales=chosen))
+    return runs, fill(ledger, runs, lab, (deadline - time.monotonic())/60, *how)
