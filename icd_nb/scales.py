@@ -110,7 +110,7 @@ CRITERION = 'detail' # of an automatic choice; notebook 93a says why
 @torch.no_grad()
 def teacher_scores(model:nn.Module, # as it is
                    data, # an `ImageData`
-                   scales=(1,2,4), batches=2, bs=64, seed=0, device='auto'
+                   scales=(1,2,4), batches=2, bs=32, seed=0, device='auto'
                   )->tuple: # its `Scores`, and labels `[N]`
     "What a teacher says about the cells of the first training batches"
     device, found = get_device(device), []

@@ -103,11 +103,13 @@ def judging_in_words(found:pd.DataFrame, criterion:str)->str: # Markdown; '' whe
                              of[PUBLISHED].groupby('seed').regret.mean())
     more = paired_difference(of[criterion].groupby('seed').correlation.mean(),
                              of['cells'].groupby('seed').correlation.mean())
-    where = f"{found.pair.nunique()} pairs, {found.ablation.nunique()} methods, {r.pairs} seeds"
-    return (f"`{criterion}` ({where}): rank correlation {r} with the accuracy of the seven sets, "
-            f"{more} more than the number of cells ({_told(more)}). Its choice is {cost} points "
-            f"below the best set, {search} below one found by a search on the other seeds, and "
-            f"{less} more so than the published scales ({_told(less)}).")
+    where = ', '.join(_counted(found[o].nunique(), o) for o in ('pair', 'ablation', 'seed'))
+    return (f"`{criterion}` ({where}): its rank correlation with the accuracy of the seven sets is "
+            f"{r}; against that of the number of cells: {more} ({_told(more)}). The best set has "
+            f"{cost} points more than its choice, one that a search on the other seeds finds "
+            f"{search}. Regret against the published scales: {less} ({_told(less)}).")
+
+def _counted(n, what): return f"{n} {what}{'s'*(n > 1)}"
 
 def _told(d): # a `Difference`
     if d.mean == 0 and not d.half_width: return 'the same'
@@ -138,10 +140,10 @@ def _plot_sets(ax, scores, top1):
                     xytext=(3, 3), textcoords='offset points')
 
 # %% ../../nbs/12j_judging.ipynb #judging-tables
-def scales_tables(pairs, frame, methods, scales # the parameter: None shows nothing
+def scales_tables(pairs, frame, methods, scales # the parameter of that name
                  )->str: # Markdown
     "What was run with other scales than the pair's, against the pair's"
-    if scales is None: return ''
+    if scales is None: return "Here the scales are the pairs' own."
     made = [_scales_table(pair, main_group(pair, frame), m) for pair in pairs for m in methods]
     return '\n\n'.join(filter(None, made)) or 'There is no result with other scales.'
 
