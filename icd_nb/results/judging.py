@@ -89,8 +89,8 @@ def judging_table(found:pd.DataFrame, # from `judged`, of one or several pairs
     rows = []
     for key, group in found.groupby([*by], sort=False):
         names = dict(zip(by, key)) | dict(chosen=' or '.join(group.chosen.unique()))
-        rows.append(names | {said: str(over_seeds(group, measure))
-                             for measure, said in _MEASURES.items()} | dict(seeds=group.seed.nunique()))
+        means = {said: str(over_seeds(group, measure)) for measure, said in _MEASURES.items()}
+        rows.append(names | means | dict(seeds=group.seed.nunique()))
     return export_table(pd.DataFrame(rows), format)
 
 # %% ../../nbs/12j_judging.ipynb #judging-words
@@ -151,8 +151,7 @@ def _scales_table(pair, group, method):
     own = same_pair(pair, method)
     if not own.objective.needs_local: return ''
     others = [variant(pair, method, m) for m in scale_sets() if m != own.scales]
-    rows = {','.join(map(str, run.scales)): run for run in [own, *others] if len(runs_of(run, group))}
-    if not rows.keys() - {','.join(map(str, own.scales))}: return ''
-    rows = {','.join(map(str, own.scales)): own} | rows
+    was_run = [run for run in others if len(runs_of(run, group))]
+    rows = {','.join(map(str, run.scales)): run for run in [own, *was_run]}
     title = f'{pair_name(pair.teacher, pair.student)}, {method}, scales'
-    return ablation_table(title, rows, group)
+    return ablation_table(title, rows, group) if was_run else ''
