@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 from .. import style
 from ..pooling import n_cells
-from .ablations import ablation_table, ablations, variant
+from .ablations import ablation_rows, ablation_table, ablations, variant
 from .export import export_table
 from .published import pair_name, same_pair
 from .run import Run
@@ -154,4 +154,4 @@ def _scales_table(pair, group, method):
     was_run = [run for run in others if len(runs_of(run, group))]
     rows = {','.join(map(str, run.scales)): run for run in [own, *was_run]}
     title = f'{pair_name(pair.teacher, pair.student)}, {method}, scales'
-    return ablation_table(title, rows, group) if was_run else ''
+    return ablation_table(title, ablation_rows(title, rows, group)) if was_run else ''
