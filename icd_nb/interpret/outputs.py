@@ -14,7 +14,8 @@ from torch import nn
 from ..core import check_choice, get_device
 from ..data import test_batches
 from ..extras import optional
-from ..decoupling import CellRows, Scorer, eval_mode
+from ..decoupling import Scorer, eval_mode
+from ..rows import CellRows
 from ..style import COLOURS, WIDTH, colour_of, show_pictures
 
 # %% ../../nbs/10b_test_set.ipynb #outputs
