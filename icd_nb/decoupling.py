@@ -132,8 +132,8 @@ def explicit_head(model, x, named:ExplicitHead, scales)->Head: # `x` as for `fin
     layout = places_of(f, tuple(x.shape[2:]))
     off = (named.score(model, f) - z).abs().max()
     if not off <= 1e-4*z.abs().max():
-        raise ValueError(f"the explicit head of {type(model).__name__} gives other logits for whole "
-                         f"images than the network itself, off by {off:.2g}")
+        raise ValueError(f"the explicit head of {type(model).__name__} gives other logits for "
+                         f"whole images than the network itself, off by {off:.2g}")
     cells = [pool_matrix(*layout.grid, o, chained=False) for o in ((1,), scales)]
     rows = torch.cat(cells).to(f)
     return Head(None, False, rows, None, layout.grid, 'by explicit head', layout)

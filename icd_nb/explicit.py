@@ -44,8 +44,8 @@ def places_of(f, hw:tuple # height and width of the images
     "Where the places of an image lie in what a body returned; a `ValueError` if there are none"
     layout = layout_of(f.shape, hw) if isinstance(f, Tensor) else None
     if layout: return layout
-    raise ValueError("the body of an explicit head returns a feature map [B,C,H,W] or [B,H,W,C], or "
-                     f"tokens [B,N,C] with a grid, not {kind_of(f)}")
+    raise ValueError("the body of an explicit head returns a feature map [B,C,H,W] or [B,H,W,C], "
+                     f"or tokens [B,N,C] with a grid, not {kind_of(f)}")
 
 # %% ../nbs/03f_explicit.ipynb #score-cells
 class _NoBatchNorm(TorchFunctionMode): # in training mode

@@ -20,7 +20,7 @@ def _parts(out)->dict: # name or place → part, of an output with several parts
 def _like_logits(z): return isinstance(z, Tensor) and z.ndim == 2 and z.dtype.is_floating_point
 
 def main_logits(out)->Tensor: # `[N,K]`
-    "The logits among a model's outputs: the output itself, the part with this name, or the only fit"
+    "The logits among a model's outputs: itself, the part with this name, or the only fit"
     parts = _parts(out)
     z = parts.get('logits', getattr(out, 'logits', out))
     if _like_logits(z): return z

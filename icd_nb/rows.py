@@ -46,7 +46,7 @@ class Fed:
     own:bool=False # something else than the average of the map?
 
     def vectors(self, out:Tensor, # what the call returned
-                wide=lambda o: o)->Tensor: # `[B,N,C]`, or `[B,N+1,C]` with what the head gets itself
+                wide=lambda o: o)->Tensor: # `[B,N,C]`, or `[B,N+1,C]` with its own vector
         "What rows are weights of"
         tokens = self.tokens if self.own else None
         if tokens is None: return wide(self.fmap).flatten(2).transpose(1, 2)

@@ -53,7 +53,7 @@ class Layout:
         return f[:,self.before:].transpose(1, 2).unflatten(2, self.grid)
 
     def part(self, f:Tensor, t, l, h, w)->Tensor: # of the layer's shape
-        "What the layer would have returned for one box of the grid; all tokens before the grid stay"
+        "What the layer would return for one box of the grid; the tokens before the grid stay"
         if self.kind == 'map': return f[:,:,t:t+h,l:l+w]
         if self.kind == 'last': return f[:,t:t+h,l:l+w]
         grid = f[:,self.before:].unflatten(1, self.grid)[:,t:t+h,l:l+w].flatten(1, 2)

@@ -15,7 +15,7 @@ from ..core import progress
 from ..data.augment import centre_view
 from ..data.batches import ImageData, batches
 from ..decoupling import eval_mode
-from ..features.layers import hooked
+from ..features.layers import first_tensor, hooked, layouts
 from ..params import checked, taking, whole_number
 
 # %% ../../nbs/07f_blocks.ipynb #is-conv
@@ -23,30 +23,27 @@ _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 def _is_conv(m): return isinstance(m, nn.modules.conv._ConvNd)
 
-def _is_block(m:nn.Module)->bool:
-    "Some convolution, two weight layers or more, and no two equal blocks inside?"
+def _is_block(m:nn.Module, conv=True)->bool:
+    "Some convolution if `conv`, two weight layers or more, and no two equal blocks inside?"
     weighted = [o for o in m.modules() if _is_conv(o) or isinstance(o, nn.Linear)]
-    if isinstance(m, _LISTS) or len(weighted) < 2 or not any(map(_is_conv, weighted)): return False
-    alike = (Counter(type(o) for o in part.children() if _is_block(o)) for part in m.modules())
+    if isinstance(m, _LISTS) or len(weighted) < 2: return False
+    if conv and not any(map(_is_conv, weighted)): return False
+    alike = (Counter(type(o) for o in part.children() if _is_block(o, conv))
+             for part in m.modules())
     return all(max(c.values(), default=0) < 2 for c in alike)
 
 # %% ../../nbs/07f_blocks.ipynb #block-names
-def _block_names(model:nn.Module)->list:
+def _block_names(model:nn.Module, conv=True)->list: # `conv` as in `_is_block`
     "Names of the modules of `model` that are built like blocks, outermost ones only"
     def walk(m, prefix):
         kids = dict(m.named_children())
         alike = Counter(type(o) for o in kids.values())
         for n, o in kids.items():
-            if _is_block(o) and (isinstance(m, _LISTS) or alike[type(o)] > 1): yield prefix + n
+            if _is_block(o, conv) and (isinstance(m, _LISTS) or alike[type(o)] > 1): yield prefix + n
             else: yield from walk(o, f'{prefix}{n}.')
     return list(walk(model, ''))
 
 # %% ../../nbs/07f_blocks.ipynb #first-tensor
-def _first_tensor(out):
-    "A layer's output, or the first of several"
-    while isinstance(out, (tuple, list)): out = out[0]
-    return out
-
 def _fitting(x, model:nn.Module)->torch.Tensor:
     "Images on the device of the model's weights and in their precision"
     p = next(model.parameters(), torch.empty(0))
@@ -58,7 +55,7 @@ def output_shapes(model:nn.Module, x, # images `[B,3,H,W]`
     "The shape of what each layer puts out"
     shapes, every = {}, [n for n, _ in model.named_modules() if n]
     def note(n, _, out):
-        out = _first_tensor(out)
+        out = first_tensor(out)
         if torch.is_tensor(out): shapes[n] = tuple(out.shape[1:])
     with eval_mode(model), hooked(model, layers or every, note):
         with taking(model, x): model(_fitting(x, model))
@@ -80,11 +77,19 @@ def _conv_groups(model:nn.Module, shapes:dict)->dict:
                          "name the layers yourself: layers=['…', '…']")
     return {n: shapes[n] for n in groups}
 
+def _as_maps(model, x, shapes:dict)->dict: # name → shape
+    "The shapes, of layers with places as `(C,H,W)`"
+    found = {n: o.map(torch.empty(1, *shapes[n], device='meta')).shape[1:]
+             for n, o in layouts(model, x, shapes).items()}
+    return shapes | {n: tuple(s) for n, s in found.items()}
+
 def find_blocks(model:nn.Module, x, # a batch of images `[B,3,H,W]`
                )->dict: # name → shape `(C,H,W)`, in the order of the forward pass
     "The residual blocks of a network, or each convolution with its norm and activation"
-    shapes, names = output_shapes(model, x), set(_block_names(model))
-    blocks = {n: s for n, s in shapes.items() if n in names and len(s) > 1}
+    shapes, conv = output_shapes(model, x), {*_block_names(model)}
+    linear = {n for n in _block_names(model, conv=False) if n not in conv}
+    raw = {n: s for n, s in shapes.items() if n in conv | linear and len(s) > 1}
+    blocks = {n: s for n, s in _as_maps(model, x, raw).items() if n in conv or len(s) == 3}
     return blocks if len(blocks) > 1 else _conv_groups(model, shapes)
 
 # %% ../../nbs/07f_blocks.ipynb #pictures-of
@@ -130,7 +135,7 @@ def _plain_batches(data:ImageData, n, bs, device):
 # %% ../../nbs/07f_blocks.ipynb #spatial-mean
 def spatial_mean(out)->torch.Tensor: # `[B,C]`
     "The mean over space of a feature map `[B,C,…]`"
-    out = _first_tensor(out)
+    out = first_tensor(out)
     if out.ndim <= 2: return out.float()
     return out.mean(tuple(range(2, out.ndim)), dtype=torch.float32)
 
@@ -141,17 +146,23 @@ def device_of(model:nn.Module)->torch.device:
 
 def layer_shapes(model:nn.Module, x, layers=None)->dict: # name → shape without the batch
     "The shapes of the named layers, or of the blocks"
-    return output_shapes(model, x, layers) if layers else find_blocks(model, x)
+    if not layers: return find_blocks(model, x)
+    return _as_maps(model, x, output_shapes(model, x, layers))
 
 def stream_means(model:nn.Module, images, # see `image_batches`
                  layers=None, # names of modules; default: `find_blocks`
-                 pool=spatial_mean, # what is kept of an output: function of it that gives `[B,C]`
+                 pool=spatial_mean, # of an output, a map where it has places; gives `[B,C]`
                  **kw): # `n` and `bs` of `image_batches`
     "For each batch of images a dict name → `[B,C]` on the host"
     names = None
     for x in image_batches(images, device=device_of(model), **kw):
-        names, means = names or list(layer_shapes(model, x[:1], layers)), {}
-        def keep(n, _, out): means[n] = pool(out).to('cpu', copy=True)
+        if names is None:
+            names = list(layer_shapes(model, x[:1], layers))
+            places = layouts(model, x, names)
+        means = {}
+        def keep(n, _, out):
+            if n in places: out = places[n].map(first_tensor(out))
+            means[n] = pool(out).to('cpu', copy=True)
         with eval_mode(model), hooked(model, names, keep): model(_fitting(x, model))
         yield means
 
