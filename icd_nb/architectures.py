@@ -82,8 +82,8 @@ def _pooled_to_size(m, f): return m.classifier(m.avgpool(f).flatten(1))
 _HEADS = {
     'torchvision/alexnet': ExplicitHead('features', _pooled_to_size),
     'torchvision/vgg11': ExplicitHead('features', _pooled_to_size),
-    'timm/vgg11': ExplicitHead('features', lambda m, f: m.forward_head(m.pre_logits(f))),
-    'timm/vit_base_patch16_siglip_224': ExplicitHead(), 'timm/volo_d1_224': ExplicitHead()}
+    'timm/vgg11': ExplicitHead(), 'timm/volo_d1_224': ExplicitHead(),
+    'timm/vit_base_patch16_siglip_224': ExplicitHead()}
 
 @dataclass(frozen=True)
 class Architecture:

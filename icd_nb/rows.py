@@ -87,7 +87,8 @@ class Listener:
         grid = token_grid(n, self.hw, self.seen) if self.hw else None
         before = n - grid[0]*grid[1] if grid else 0
         if not grid or which is not None and not 0 <= which < before:
-            if which is not None: self.otherwise = f'it takes one of {n} tokens without a grid'
+            if n > 1 and which is not None:
+                self.otherwise = f'it takes one of {n} tokens without a grid'
             return None
         fmap = tokens[:,before:].transpose(1, 2).unflatten(2, grid)
         return Fed(fmap, shape, tokens, own=which is not None or before > 0)

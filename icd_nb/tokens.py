@@ -81,7 +81,8 @@ def _taken(args): # which token `x[…]` or `x.select(…)` takes of each image,
     at = args[1] if isinstance(args[1], tuple) else ()
     whole = len(at) > 1 and all(isinstance(o, slice) and o == _ALL for o in (at[0], *at[2:]))
     if not whole: return None
-    return 0 if at[1] == slice(0, 1) else at[1] if isinstance(at[1], int) else None
+    first = at[1] in (slice(0, 1), slice(None, 1)) # `x[:,:1]`
+    return 0 if first else at[1] if isinstance(at[1], int) else None
 
 def tokens_that_feed(func, args, kwargs, # a call of PyTorch
                      out # and what it returned
