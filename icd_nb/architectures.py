@@ -19,7 +19,7 @@ from .models import create_model
 
 # %% ../nbs/04a_architectures.ipynb #how-scored
 def _reason(e)->str: # without what is said in every such error
-    return str(e).replace(KNOWN, '').rstrip(' ;()')
+    return str(e).replace(f'; {KNOWN})', ')').replace(f' ({KNOWN})', '')
 
 @torch.no_grad()
 def how_scored(model:nn.Module, # in eval mode
@@ -147,7 +147,7 @@ def architecture_markdown(table:pd.DataFrame)->str:
     "The table as it stands in the documentation"
     lines = ['| network | images | how | map | off | why not |', '|---|---|---|---|---|---|']
     for o in table.itertuples():
-        off = '' if o.how == 'refused' else f'{o.off:.0e}'
+        off = '' if o.how == 'refused' else f'{o.off:.0e}' if o.off else '0'
         why = o.why.replace('|', '/').replace('\n', ' ')
         lines.append(f'| {o.network} | {o.image} | {o.how} | {o.map} | {off} | {why} |')
     return '\n'.join(lines)
