@@ -18,6 +18,8 @@ _ROOMS = { # room → its names
     'hints': 'select_hints'}
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
+__all__ = [*_ROOM_OF] # from icd_nb import *
+
 def __getattr__(name):
     if name in _ROOM_OF: return getattr(import_module(f'icd_nb.{_ROOM_OF[name]}'), name)
     raise AttributeError(f"icd_nb has no {name!r}; it has {', '.join(_ROOM_OF)}, and its modules")

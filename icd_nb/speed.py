@@ -109,7 +109,7 @@ def on_card(device:torch.device):
 
 # %% ../nbs/08h_speed.ipynb #running
 @contextmanager
-def _same_bits(): # refuse what adds in an order of chance
+def _same_bits(): # refuse what adds in a random order
     os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)

@@ -5,9 +5,10 @@ from importlib import import_module
 import numpy as np, pytest
 from conftest import BIN, ROOT, TINY
 from icd_nb.bundle import notebook_parameters, reports
-from icd_nb.cli import main
+from icd_nb.cli import main, parse, parser_of
 from icd_nb.hints import HintPoints
 from icd_nb.models import create_model
+from icd_nb.results.requests import TABLE_PARAMETERS, command, fill_table_parameters
 from icd_nb.weights import save_weights
 
 def scripts():
@@ -55,6 +56,18 @@ def test_help_names_every_parameter_as_papermill_does(capsys):
         told = squeezed(capsys.readouterr().out)
         for o in notebook_parameters(path):
             assert squeezed(f'--{o.name} {o.type} {o.meaning} (default: {o.default})') in told.replace(f'[{o.type}]', o.type), (name, o)
+
+def test_the_command_that_a_table_prints_works_without_a_checkout(tmp_path, monkeypatch):
+    "Whoever has installed the wheel has no nbs/: the printed command is one of `icd_nb`, and its options are known"
+    given = dict.fromkeys(TABLE_PARAMETERS) | dict(dataset='minibirds', seeds=[0, 3], precision='auto', graph=False, ledger='my results')
+    printed = lambda: shlex.split(command('91_cifar100', fill_table_parameters(given)))
+    monkeypatch.chdir(ROOT/'tests')
+    assert printed()[:5] == ['papermill', 'nbs/91_cifar100.ipynb', 'out.ipynb', '-p', 'run']
+    monkeypatch.chdir(tmp_path)
+    start, words = printed()[:3], printed()[3:]
+    read = parse(parser_of('table cifar100', '', notebook_parameters(reports()[start[2]])), words)
+    assert start == ['icd_nb', 'table', 'cifar100']
+    assert read == dict(run='true', minutes='1440', dataset='minibirds', seeds='[0, 3]', graph='False', ledger='my results')
 
 def test_reproduce_in_an_empty_folder(icd_nb, tmp_path):
     "The numbers that papermill gives too lie in the folder, and the tables are printed"

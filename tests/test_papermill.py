@@ -84,7 +84,7 @@ def defaults():
     (dict(teacher_checkpoint='nowhere.pt'), "teacher_checkpoint 'nowhere.pt': there is no such file"), (dict(scales='[1,1]'), 'a scale stands there twice'),
     (dict(seeds='0-3'), 'or which, such as "[0,1,2,3]"'), (dict(seeds='[0,0]'), 'the seed 0 stands there twice'),
     (dict(n_train='all'), "parameter n_train = 'all': a whole number from 1 to 1000000000, or None"), (dict(lr='auto'), "parameter lr = 'auto': a number above 0, or None"),
-    (dict(epochs=1e300), 'parameter epochs = 1e+300: a whole number from 1'), (dict(clip='none'), 'parameter clip'), (dict(dkd_beta=4), 'none of the methods has such a thing')])
+    (dict(epochs=1e300), 'parameter epochs = 1e+300: a whole number from 1'), (dict(clip='none'), 'parameter clip'), (dict(dkd_beta=4), 'none of the methods has this hyper-parameter')])
 def test_bad_values_are_answered(tmp_path, wrong, says):
     given = defaults() | TINY | dict(out_dir=tmp_path) | wrong
     with pytest.raises(ValueError) as e: Study(check_parameters(given, RUN_PARAMETERS)).plan

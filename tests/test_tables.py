@@ -10,10 +10,11 @@ from icd_nb.data import DATASETS, load_data
 from icd_nb.methods import methods_of
 from icd_nb.models import create_model, load_weights
 from icd_nb.results import fill as fill_room, lab as lab_room
-from icd_nb.results.ablations import ablation_table, ablations
+from icd_nb.results.ablations import ablation_rows, ablation_table, ablations
 from icd_nb.results.fill import fill, has_result, plan
 from icd_nb.results.lab import Lab
-from icd_nb.results.ledger import Ledger, file_name, made_up_result, stale, to_frame
+from icd_nb.results.ledger import Ledger, file_name, stale, to_frame
+from icd_nb.results.made_up import made_up_result, made_up_results
 from icd_nb.results.overview import comparisons, comparisons_in_words, overview
 from icd_nb.results.published import (
     is_full_recipe, paper_name, published_figures, published_run, recipe_title,
@@ -26,11 +27,7 @@ from icd_nb.weights import model_fingerprint, save_weights
 
 KD = published_run('cifar100', 'resnet32x4', 'ShuffleV1')
 
-EPOCH = dict(epoch=1, test_top1=70., terms=dict(ce=1.23456789))
-
-def made_up(run, top1, **settings): return made_up_result(run, top1, [EPOCH], **settings)
-
-def three(method, values, **kw): return [made_up(same_pair(KD, method, s), v, **kw) for s, v in enumerate(values)]
+def three(method, values, **settings): return made_up_results(KD, {method: values}, **settings)
 
 EMPTY = to_frame([])
 
@@ -46,7 +43,7 @@ def test_mean_spread_and_paired_interval():
 
 def test_pairs_are_of_the_same_seed():
     "A base without the seed does not count"
-    runs = three('sd_kd', (71., 74., 77.)) + [made_up(same_pair(KD, 'kd', s), v) for s, v in ((1, 72.), (2, 75.), (7, 0.))]
+    runs = three('sd_kd', (71., 74., 77.)) + [made_up_result(same_pair(KD, 'kd', s), v) for s, v in ((1, 72.), (2, 75.), (7, 0.))]
     row = table_row(same_pair(KD, 'sd_kd'), to_frame(runs), KD)
     assert (row['pairs'], row['difference']) == (2, 2.)
 
@@ -59,7 +56,7 @@ def test_what_was_not_run_says_so():
 
 def test_the_words_say_where_icd_is_not_ahead():
     made = dict(sd_kd=(70., 71., 72.), icd_kd=(69., 70.1, 70.9), sd_dkd=(70., 71., 72.), icd_dkd=(70.5, 70.5, 72.))
-    runs = to_frame([o for method, values in made.items() for o in three(method, values)])
+    runs = to_frame(made_up_results(KD, made))
     assert [*comparisons([KD], runs).outcome] == ['behind', 'not told apart']
     assert 'ahead in 0, behind in 1, not told apart in 1' in comparisons_in_words([KD], runs)
 
@@ -68,19 +65,19 @@ def test_the_words_say_where_icd_is_not_ahead():
 @pytest.mark.parametrize('other', [dict(data='d1'), dict(precision='bf16'), dict(teacher_weights='t1')])
 def test_contexts_have_tables_of_their_own(other):
     runs = to_frame(three('kd', (74., 75.)) + three('kd', (10., 20.), **other))
-    assert [len(o) for o in split_contexts(runs)] == [2, 2]
+    assert [len(o) for o in split_contexts(runs).values()] == [2, 2]
     text = pair_table(KD, runs, ['kd'])
     assert '74.50 ± 0.71' in text and '15.00 ± 7.07' in text
 
 @pytest.mark.parametrize('other', [dict(epochs=5), dict(scales=(1,4)), dict(gamma=8.), dict(lr=.1), dict(bs=128), dict(n_train=100), dict(hyper=(('beta', 4.),)), dict(clip=5.)])
 def test_another_setting_is_another_run(other):
     run = same_pair(KD, 'icd_kd')
-    odd = [made_up(replace(run, seed=s, **other), 10.) for s in (0, 1)]
-    row = table_row(run, to_frame([made_up(replace(run, seed=s), 76.) for s in (0, 1)] + odd))
+    odd = [made_up_result(replace(run, seed=s, **other), 10.) for s in (0, 1)]
+    row = table_row(run, to_frame([made_up_result(replace(run, seed=s), 76.) for s in (0, 1)] + odd))
     assert (row['n'], row['top1_last'], row['top1_last_std']) == (2, 76., 0.)
 
 def test_short_runs_and_parts_bear_it_in_their_names():
-    full = dict(made_up(KD, 1.)['settings'])
+    full = dict(made_up_result(KD, 1.)['settings'])
     assert recipe_title(full) == 'CIFAR-100' and is_full_recipe(full)
     for other in (dict(epochs=5), dict(dataset='cifar100-1000+500-seed0'), dict(dataset='cub50'), dict(bs=128), dict(lr=1.)):
         assert recipe_title({**full, **other}) != 'CIFAR-100' and not is_full_recipe({**full, **other})
@@ -98,7 +95,7 @@ def test_merge(tmp_path):
     assert here.merge(there)['added'] == [] and len(here) == 3
 
 def test_files_are_readable_and_small(tmp_path):
-    long = made_up(KD, 70.) | dict(history=[dict(epoch=e, lr=.05, seconds=1/3, terms=dict(ce=1/e, kd=2/e, total=3/e), train_top1=1/7, test_top1=1/3, test_top5=2/3, test_loss=1/e) for e in range(1, 241)])
+    long = made_up_result(KD, 70.) | dict(history=[dict(epoch=e, lr=.05, seconds=1/3, terms=dict(ce=1/e, kd=2/e, total=3/e), train_top1=1/7, test_top1=1/3, test_top5=2/3, test_loss=1/e) for e in range(1, 241)])
     book = Ledger(tmp_path)
     book.add(long)
     file, = tmp_path.iterdir()
@@ -108,7 +105,7 @@ def test_files_are_readable_and_small(tmp_path):
 
 def test_a_file_changed_by_hand_is_found(tmp_path):
     book = Ledger(tmp_path)
-    book.add(made_up(KD, 70.))
+    book.add(made_up_result(KD, 70.))
     file, = tmp_path.iterdir()
     changed = file.read_text().replace('"epochs": 240', '"epochs": 24')
     file.write_text(changed)
@@ -123,13 +120,13 @@ def without_sum(text):
 def test_files_of_schema_1_are_read(tmp_path):
     "As an earlier version wrote them: no key `schema`, terms that are called `loss.…`; name and settings stay"
     book = Ledger(tmp_path)
-    book.add(made_up(KD, 70.))
+    book.add(made_up_result(KD, 70.))
     file, = tmp_path.iterdir()
     text = without_sum(file.read_text())
     assert '"schema": 2' in text and '"weighted.ce"' in text
     file.write_text(text.replace(' "schema": 2,\n', '').replace('weighted.', 'loss.'))
     old, = book
-    assert (old['schema'], old['history'][0]['terms'], old['top1_last']) == (2, dict(ce=1.235), 70.)
+    assert (old['schema'], old['history'][0]['terms'], old['top1_last']) == (2, dict(ce=2., total=2.5), 70.)
     assert file_name(old['settings']) == file.name and book.add(old) == 'same'
     file.write_text(text.replace('"schema": 2', '"schema": 9'))
     with pytest.raises(ValueError, match='is of schema 9, and this version reads up to 2: update icd_nb'): list(book)
@@ -144,7 +141,7 @@ def test_every_table_in_every_format(format):
     runs = three('kd', (74., 75.5))
     frame = to_frame(runs)
     made = dict(pair=pair_table(KD, frame, ['ce', 'kd'], format), overview=overview([KD], frame, ['ce', 'kd'], format),
-                ablation=ablation_table('β of DKD', ablations(KD)['β of DKD'], frame, format),
+                ablation=ablation_table('β of DKD', ablation_rows('β of DKD', ablations(KD)['β of DKD'], frame), format),
                 report=result_table(runs, 'kd', format))
     for name, text in made.items():
         if name != 'ablation': assert '74.75' in text, name
@@ -153,13 +150,13 @@ def test_every_table_in_every_format(format):
 
 def test_names_are_escaped(tmp_path):
     "A folder of images can be called anything"
-    runs = [made_up(replace(KD, dataset=ODD, seed=s), 70.) for s in (0, 1)]
+    runs = [made_up_result(replace(KD, dataset=ODD, seed=s), 70.) for s in (0, 1)]
     text = pair_table(replace(KD, dataset=ODD), to_frame(runs), ['kd'])
     assert text.startswith(r'### my\|birds\_\*x\*') and '| kd | SDD | 2 | 70.00 ± 0.00 |' in text
     assert r'my|birds\_*x*' in pair_table(replace(KD, dataset=ODD), to_frame(runs), ['kd'], 'latex')
 
 def test_a_short_run_stands_beside_no_published_figure():
-    full, short = ([made_up(same_pair(replace(KD, epochs=e), 'kd', s), 74.) for s in (0, 1)] for e in (240, 5))
+    full, short = (made_up_results(replace(KD, epochs=e), dict(kd=[74., 74.])) for e in (240, 5))
     assert [o['published'] for o in summary_rows(full) + summary_rows(short)] == [74.07, None]
     assert '74.07' in result_table(full) and 'published' not in result_table(short)
 
@@ -227,7 +224,7 @@ def test_a_stale_result_stands_in_no_table(homes, tmp_path):
     bird = same_pair(published_run('minibirds', *DATASETS['minibirds'].pairs[0]), 'kd')
     ours = model_fingerprint(load_weights(create_model('resnet14', 20), ROOT/'teachers'/'minibirds-resnet14.safetensors'))
     seed = lambda s: replace(bird, seed=s)
-    made = [made_up(seed(0), 51.23, teacher_weights=ours), made_up(seed(1), 11., teacher_weights=ours, code=1), made_up(seed(2), 12., teacher_weights=ours, data='56cd2045'), made_up(seed(3), 13.)]
+    made = [made_up_result(seed(0), 51.23, teacher_weights=ours), made_up_result(seed(1), 11., teacher_weights=ours, code=1), made_up_result(seed(2), 12., teacher_weights=ours, data='56cd2045'), made_up_result(seed(3), 13.)]
     for o in made: Ledger(tmp_path/'results').add(o)
     assert [bool(stale(o)) for o in made] == [False, True, True, True]
     note = stale_note(to_frame(made), '91_cifar100', ('minibirds',))

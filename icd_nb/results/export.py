@@ -25,7 +25,7 @@ def escape_latex(text)->str:
     return ''.join(_LATEX.get(c, c) for c in str(text))
 
 def markdown_table(header, rows)->str:
-    "A table for JupyterLab, GitHub and the terminal alike; its cells may hold Markdown"
+    "A table for JupyterLab, GitHub and the terminal alike; its entries may hold Markdown"
     line = lambda cells: '| ' + ' | '.join(map(str, cells)) + ' |'
     return '\n'.join([line(header), line('---' for _ in header), *map(line, rows)])
 

@@ -10,19 +10,17 @@ import os, tempfile
 from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
-import torch
 from .. import style
-from ..core import runs_home, short_hash, write_json
+from ..core import runs_home, write_json
 from ..data import load_data
 from ..libraries import pretraining_text
 from ..methods import methods_of
-from .export import export_table
 from .lab import Lab
-from .ledger import to_frame
-from .published import published_figure, recipe_title
+from .ledger import CONTEXT, to_frame
+from .published import recipe_title
 from .run import planned_runs, run_of, teacher_run, used_line, used_parameters
 from .stats import mean_std, plus_minus
-from .tables import Remarks, as_in, our_row, published_columns, shown_table
+from .tables import result_row, shown_table, table_text
 from ..speed import Speed
 from ..watch import tracker
 
@@ -47,61 +45,51 @@ def make_lab(p:dict, folder=None # of the runs; `runs_home()` where it is None
     on_epoch = tracker(track, folder/str(track))
     return Lab(data, folder, p['device'], speed, teachers=teachers, on_epoch=on_epoch)
 
-def _images_text(data, teaching): # what the networks see, and what others' weights have seen
-    o = data.augment
-    yield f'images of {o.size}×{o.size}, mean {o.mean}, std {o.std}'
-    if teaching.pretrained:
-        yield f'{teaching.student} was pre-trained on {pretraining_text(teaching.student)}'
+def _listed(values): return ', '.join(map(str, values))
 
 def plan_text(lab:Lab, p:dict, weights=None # path of the teacher's; None: it will be trained
              )->str:
     "What will be done"
-    data, runs = lab.data, planned_runs(p)
+    data, seen, runs = lab.data, lab.data.augment, planned_runs(p)
     teaching = teacher_run(runs[0], p['teacher_epochs'], pretrained=bool(p['pretrained']))
     about = f'trained first, {teaching.epochs} epochs'
     if weights: about = f'weights from {weights.name}'
-    listed = lambda values: ', '.join(map(str, values))
-    return '\n'.join([
-        f'{recipe_title(lab.settings(runs[0]))}: {len(data.train_y)} training and '
-        f'{len(data.test_y)} test images of {data.num_classes} classes, '
-        f'on {lab.device} in {lab.speed.precision}',
-        *_images_text(data, teaching),
-        f"teacher {p['teacher']}: {about}",
-        f"student {p['student']}: {listed(p['methods'])}; seeds {listed(p['seeds'])}; "
-        f"{p['epochs']} epochs; scales {listed(p['scales'])}; γ = {p['gamma']:g}",
-        *(f'  {used_line(run)}' for run in {run.method: run for run in runs}.values())])
+    lines = [f'{recipe_title(lab.settings(runs[0]))}: {len(data.train_y)} training and '
+             f'{len(data.test_y)} test images of {data.num_classes} classes, '
+             f'on {lab.device} in {lab.speed.precision}',
+             f'images of {seen.size}×{seen.size}, mean {seen.mean}, std {seen.std}']
+    if teaching.pretrained:
+        lines.append(f'{teaching.student} was pre-trained on {pretraining_text(teaching.student)}')
+    lines += [f"teacher {p['teacher']}: {about}",
+              f"student {p['student']}: {_listed(p['methods'])}; seeds {_listed(p['seeds'])}; "
+              f"{p['epochs']} epochs; scales {_listed(p['scales'])}; γ = {p['gamma']:g}"]
+    lines += dict.fromkeys(f'  {used_line(run)}' for run in runs)
+    return '\n'.join(lines)
 
 # %% ../../nbs/12e_report.ipynb #summary
 def summary_rows(results, base:str='kd')->list: # dicts
     "One row for results that differ in the seed alone, against those of the method `base`"
     frame = to_frame(results)
-    key = frame.settings.map(lambda s: short_hash({k: v for k, v in s.items() if k != 'seed'}))
-    groups = [group for _, group in frame.groupby(key, sort=False)]
-    against = next((o for o in groups if o.method.iat[0] == base), None)
-    return [_summary_row(o, None if o is against else against, base) for o in groups]
-
-def _summary_row(group, against, base):
-    run = run_of(group.settings.iat[0])
-    return our_row(run.method, group, against) | dict(
-        as_in=as_in(run), base=base, **published_columns(published_figure(run), group))
+    same = frame.groupby(['recipe', 'code', *CONTEXT], sort=False, dropna=False)
+    groups = [group for _, group in same]
+    against = next((group for group in groups if group.method.iat[0] == base), None)
+    return [result_row(run_of(group.settings.iat[0]), group, base,
+                       None if group is against else against) for group in groups]
 
 def result_table(results, base:str='kd', format='markdown')->str:
     "The table of some results, each method against `base`"
     rows = summary_rows(results, base)
-    table = shown_table(rows, Remarks())
+    table = shown_table(rows)
     table['s per run'] = [plus_minus(row['seconds']).split('.')[0] for row in rows]
     table = table.loc[:, (table != '–').any()] # a column that is empty says nothing
-    return export_table(pd.DataFrame(rows) if format == 'csv' else table, format)
+    return table_text(rows, table, format)
 
 # %% ../../nbs/12e_report.ipynb #plots
-def _place(method): # in the order of the tables; what stands in none comes last
-    known = [name for table in ('logits', 'features', 'other') for name in methods_of(table)]
-    return known.index(method) if method in known else len(known)
-
 def plot_results(frame, ax=None):
     "One line of dots per method: a dot per seed, and a bar at their mean"
-    done = frame.dropna(subset='top1_last')
-    methods = sorted(done.method.unique(), key=_place)
+    done, order = frame.dropna(subset='top1_last'), methods_of('logits', 'features', 'other')
+    place = {method: i for i, method in enumerate(order)} # what stands in no table comes last
+    methods = sorted(done.method.unique(), key=lambda method: place.get(method, len(order)))
     ax = ax or plt.subplots(figsize=(6, .4+.45*len(methods)))[1]
     for i, method in enumerate(methods):
         top1, color = done[done.method == method].top1_last, style.colour_of(method)
@@ -114,16 +102,14 @@ def plot_results(frame, ax=None):
 
 def plot_curves(results, ax=None):
     "Test accuracy over the epochs: each method's mean, in a band from its lowest to its highest"
-    ax, curves = ax or plt.subplots(figsize=(7, 3))[1], {}
-    for result in results:
-        if 'top1_last' not in result: continue
-        curves.setdefault(result['method'],
-                          []).append([epoch['test_top1'] for epoch in result['history']])
-    for method, ys in curves.items():
-        ys, color = torch.tensor(ys), style.colour_of(method)
-        epochs = range(1, ys.shape[1]+1)
-        ax.plot(epochs, ys.mean(0), color=color, label=method)
-        ax.fill_between(epochs, ys.amin(0), ys.amax(0), color=color, alpha=.15, lw=0)
+    ax = ax or plt.subplots(figsize=(7, 3))[1]
+    done = [result for result in results if 'top1_last' in result]
+    for method in dict.fromkeys(result['method'] for result in done):
+        ys = pd.DataFrame([[epoch['test_top1'] for epoch in result['history']]
+                           for result in done if result['method'] == method])
+        epochs, color = ys.columns+1, style.colour_of(method)
+        ax.plot(epochs, ys.mean(), color=color, label=method)
+        ax.fill_between(epochs, ys.min(), ys.max(), color=color, alpha=.15, lw=0)
     ax.set(xlabel='epoch', ylabel='top-1, %')
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(ncols=2)

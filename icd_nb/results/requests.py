@@ -10,10 +10,10 @@ __all__ = ['TABLE_PARAMETERS', 'ABLATION_PARAMETERS', 'fill_table_parameters', '
 import re, shlex
 from dataclasses import replace
 from pathlib import Path
-from ..core import runs_home
+from ..core import project_root, runs_home
 from ..data import DATASETS
 from ..methods import methods_of, pair_scales
-from ..params import PARAMETERS, check_parameters, maybe, one_of, several, text
+from ..params import PARAMETERS, maybe, one_of, several
 from .ablations import ABLATION_TITLES, ablations
 from .fill import fill, has_result, plan, plan_table
 from .ledger import Ledger
@@ -26,13 +26,12 @@ def _methods(value):
     if value == 'all': return methods_of('logits', 'features')
     return RUN_PARAMETERS['methods'](value)
 
-_SHARED = ('run', 'minutes', 'ledger', 'checkpoints', 'seeds', 'epochs', 'teacher_epochs',
-           'dataset', 'data_dir',
-           'device', 'precision', 'compile', 'graph', 'n_train', 'n_test')
+_SHARED = ('run minutes ledger checkpoints seeds epochs teacher_epochs dataset data_dir device '
+           'precision compile graph n_train n_test').split()
+_ablation = one_of(ABLATION_TITLES, 'ablation')
 _COMMON = {k: PARAMETERS[k] for k in _SHARED} | dict(pairs=maybe(several(network_pair, 'pair')))
 TABLE_PARAMETERS = _COMMON | dict(methods=maybe(_methods))
-ABLATION_PARAMETERS = _COMMON | dict(ablations=maybe(several(one_of(ABLATION_TITLES, 'ablation'),
-                                                             'ablation', ';')))
+ABLATION_PARAMETERS = _COMMON | dict(ablations=maybe(several(_ablation, 'ablation', ';')))
 
 def _usual_teacher_epochs(dataset, epochs): # with a full recipe those of the data set's record
     known = dataset_record(dataset)
@@ -43,7 +42,7 @@ def fill_table_parameters(p:dict)->dict:
     dataset, known = p['dataset'], dataset_record(p['dataset'])
     if p['pairs'] is None and dataset not in DATASETS: raise ValueError(
         f"no pairs were published on {Path(dataset).name!r}: "
-        "name them, as in -p pairs resnet32x4:ShuffleV1")
+        "name them in `pairs`, as resnet32x4:ShuffleV1")
     pairs = known.pairs if 'methods' in p else known.ablation_pairs
     epochs = p['epochs'] or known.epochs
     return dict(p, epochs=epochs, pairs=p['pairs'] or [*pairs],
@@ -51,13 +50,10 @@ def fill_table_parameters(p:dict)->dict:
                 teacher_epochs=p['teacher_epochs'] or _usual_teacher_epochs(dataset, epochs))
 
 # %% ../../nbs/12f_requests.ipynb #wanted-runs
-def _pair_runs(p): # one run for each pair
-    part = {k: p[k] for k in ('epochs', 'n_train', 'n_test')}
-    return [published_run(p['dataset'], *pair, **part) for pair in p['pairs']]
-
 def wanted_runs(p:dict)->list:
     "The runs that filled parameters ask for: those of the main tables, or those of the ablations"
-    pairs = _pair_runs(p)
+    part = {k: p[k] for k in ('epochs', 'n_train', 'n_test')}
+    pairs = [published_run(p['dataset'], *pair, **part) for pair in p['pairs']]
     if 'ablations' not in p:
         return [same_pair(pair, m, s) for pair in pairs for s in p['seeds'] for m in p['methods']]
     titles = p['ablations'] or ABLATION_TITLES
@@ -80,16 +76,17 @@ def _differing(p): # the parameters that differ from a notebook's defaults
         ablations='; '.join(p.get('ablations') or ()) or None,
         teacher_epochs=None if p['teacher_epochs'] in usual else p['teacher_epochs'],
         precision=None if p['precision'] == 'auto' else p['precision'],
-        compile=p['compile'] or None, graph=p['graph'] or None,
+        compile=p['compile'] or None, graph=None if p['graph'] in (None, True) else p['graph'],
         **{k: p[k] for k in ('n_train', 'n_test', 'data_dir', 'ledger', 'checkpoints')})
 
 def command(notebook:str, p:dict)->str:
-    "The command that trains all that is missing"
-    given = {k: v for k, v in _differing(p).items() if v is not None}
-    for k in ('dataset', 'data_dir', 'ledger', 'checkpoints'):
-        if k in given: given[k] = Path(given[k]).name
-    words = ' '.join(f'-p {k} {shlex.quote(str(v))}' for k, v in given.items())
-    return f'papermill nbs/{notebook}.ipynb out.ipynb -p run true -p minutes 1440 {words}'
+    "The command that trains all that is missing, as it works here"
+    given = dict(run='true', minutes=1440) | _differing(p)
+    if (project_root()/'nbs'/f'{notebook}.ipynb').is_file():
+        start, option = f'papermill nbs/{notebook}.ipynb out.ipynb', '-p '
+    else: start, option = f"icd_nb table {notebook.split('_', 1)[1]}", '--'
+    words = [f'{option}{k} {shlex.quote(str(v))}' for k, v in given.items() if v is not None]
+    return ' '.join([start, *words])
 
 # %% ../../nbs/12f_requests.ipynb #stale-note
 def _is_variant(s): # are these the settings of an ablation?
@@ -107,8 +104,7 @@ def _asked_for(frame)->dict: # the parameters of a table notebook that ask for t
     pairs = [*dict.fromkeys(zip(taught.teacher, taught.student))]
     pairs.sort(key=lambda pair: usual.index(pair) if pair in usual else len(usual))
     methods = [m for m in methods_of('logits', 'features') if m in set(frame.method)]
-    rest = dict.fromkeys(('data_dir', 'ledger', 'checkpoints', 'teacher_epochs', 'compile',
-                          'graph'))
+    rest = dict.fromkeys(_SHARED) # what is None is left to the notebook
     return rest | dict(dataset=dataset, n_train=n_train, n_test=n_test, pairs=pairs, epochs=epochs,
                        methods=methods or methods_of('logits'), seeds=sorted(frame.seed.unique()),
                        precision=precision)
@@ -123,7 +119,8 @@ def stale_note(frame, # all of a ledger
         old = old[old.method != 'teacher']
         old = old[[_is_variant(s) == notebook.startswith('93') for s in old.settings]]
     if not len(old): return ''
-    reasons = '; '.join(f'{n} {why}' for why, n in old.groupby('stale', sort=False).size().items())
+    counts = old.groupby('stale', sort=False).size()
+    reasons = '; '.join(f'{n} {why}' for why, n in counts.items())
     groups = old.groupby(['dataset', 'epochs', 'precision'], sort=False) if notebook else ()
     again = '; '.join(f'`{command(notebook, _asked_for(group))}`' for _, group in groups)
     again = again or 'see notebooks 91, 92 and 93'

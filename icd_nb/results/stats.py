@@ -19,10 +19,10 @@ def mean_std(values)->tuple: # mean and standard deviation; None where there are
 
 def plus_minus(middle:float, # None or NaN: there is none
                spread:float=None, sign:str='', # `+`: always with a sign
-               missing:str='–')->str:
+               missing:str='–', digits:int=2)->str:
     "`71.30 ± 0.25`"
     if pd.isna(middle): return missing
-    return f'{middle:{sign}.2f}' + ('' if pd.isna(spread) else f' ± {spread:.2f}')
+    return f'{middle:{sign}.{digits}f}' + ('' if pd.isna(spread) else f' ± {spread:.{digits}f}')
 
 # %% ../../nbs/11a_stats.ipynb #paired-difference
 class Difference(NamedTuple):

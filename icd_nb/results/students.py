@@ -74,15 +74,12 @@ def clusters_by_seed(teacher:nn.Module, students:dict, # run → network
 
 def over_seeds(frame:pd.DataFrame # `method`, `seed`, and measures
               )->pd.DataFrame: # one row per method, `mean ± std` as texts
-    "Each measure over the seeds"
-    def said(values): return _digits(*mean_std(values))
+    "Each measure over the seeds, with three digits where numbers are small"
+    def said(values):
+        small = abs(values.mean()) < 10
+        return plus_minus(*mean_std(values), digits=3 if small else 2)
     measures = frame.columns.drop(['method', 'seed'])
     return frame.groupby('method', sort=False)[[*measures]].agg(said)
-
-def _digits(middle, spread=None)->str:
-    "`71.30 ± 0.25`, with three digits where numbers are small"
-    if pd.isna(middle) or abs(middle) >= 10: return plus_minus(middle, spread)
-    return f'{middle:.3f}' + ('' if pd.isna(spread) else f' ± {spread:.3f}')
 
 def compare(frame:pd.DataFrame, # as for `over_seeds`
             ours:str, base:str # two methods

@@ -16,7 +16,6 @@ from ..core import project_root
 from ..methods import record_of
 from ..params import check_parameters
 from .export import escape_markdown
-from ..evaluation import near_chance
 from .ledger import to_frame
 from .published import pair_name, recipe_title
 from .report import (
@@ -28,10 +27,9 @@ _all_ = ['check_parameters', 'RUN_PARAMETERS'] # also found here
 
 # %% ../../nbs/12g_study.ipynb #conclusion
 def _top1(results)->dict: # method → seed → top-1 of the last epoch
-    found = {}
-    for o in results:
-        if 'top1_last' in o: found.setdefault(o['method'], {})[o['seed']] = o['top1_last']
-    return found
+    done = pd.DataFrame(results, columns=['method', 'seed', 'top1_last']).dropna()
+    groups = done.groupby('method', sort=False)
+    return {method: dict(zip(found.seed, found.top1_last)) for method, found in groups}
 
 def compared(results, base:str)->dict: # (method, other method) → `Difference`
     "Each method against `base` and against the one that it builds on, over at least two seeds"
@@ -47,18 +45,17 @@ def conclusion(results, base:str='kd')->str: # Markdown
     if not top1: return 'No run has a result.'
     if not found: return _best(top1)
     told = [_told(*pair, d) for pair, d in found.items() if d.outcome != 'not told apart']
-    open_ = [f'{m} from {other} ({d} points)' for (m, other), d in found.items()
-             if d.outcome == 'not told apart']
-    said = [f"{'; '.join(told)}."]*bool(told) + [f"Not told apart: {', '.join(open_)}."]*bool(open_)
-    return f"{' '.join(said)} (Mean difference over {_seeds(found)}, with its 95 % interval.)"
+    others = [f'{m} from {other} ({d} points)' for (m, other), d in found.items()
+              if d.outcome == 'not told apart']
+    n = sorted({d.pairs for d in found.values()}) # seeds
+    n = f'{n[0]}' if len(n) == 1 else f'{n[0]} to {n[-1]}'
+    said = [f"{'; '.join(told)}."]*bool(told)
+    said += [f"Not told apart: {', '.join(others)}."]*bool(others)
+    return f"{' '.join(said)} (Mean difference over {n} seeds, with its 95 % interval.)"
 
 def _told(method, other, d):
     where = 'ahead of' if d.outcome == 'ahead' else 'behind'
     return f'**{method} is {abs(d.mean):.1f} ± {d.half_width:.1f} points {where} {other}**'
-
-def _seeds(found): # how many the comparisons have
-    n = sorted({d.pairs for d in found.values()})
-    return f"{n[0]} seeds" if len(n) == 1 else f"{n[0]} to {n[-1]} seeds"
 
 def _best(top1):
     means = {method: mean_std(seeds.values())[0] for method, seeds in top1.items()}
@@ -92,19 +89,13 @@ class Study:
         "Train what has no result, a teacher too, and write `result.json`"
         lab = self.lab
         lab.use_teacher(self._teaching, **self._weights)
-        self._say_teacher()
+        lab.say_teacher()
         left = sum(map(len, lab.todo(self.runs)))
         print(f'{left} of {len(self.runs)} runs have no result yet')
         self._results = lab.run(self.runs)
         for result in self._results:
             if 'error' in result: print(result['error'])
         write_report(self.p, lab.about_teacher, self._results, lab.folder/'result.json')
-
-    def _say_teacher(self):
-        told = self.lab.about_teacher
-        print(f"teacher {told['name']}: top-1 {told['top1']:.2f} %, top-5 {told['top5']:.2f} % "
-              f"({told['origin']})")
-        if remark := near_chance(told['top1'], told['chance']): print(remark)
 
     @property
     def results(self)->list: # one dict for each run
