@@ -85,7 +85,7 @@ def token_rows(n:int, # tokens, of which the last `H·W` are the grid
 # %% ../nbs/04_decoupling.ipynb #find-head
 KNOWN = ("averages are known as nn.AdaptiveAvgPool2d(1), x.mean((2,3)), x.mean(3).mean(2) and "
          "x.flatten(2).mean(2), tokens as x.mean(1) and x[:,0]; wrap a network that writes them "
-         "otherwise, or name its parts: model.explicit_head = ExplicitHead(body, head)")
+         "otherwise, or name its parts: model.explicit_head = icd_nb.explicit.ExplicitHead(…)")
 
 def find_head(model:nn.Module, # in eval mode
               x:Tensor, # a few images `[B,3,H,W]`

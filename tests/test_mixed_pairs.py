@@ -53,3 +53,9 @@ def test_looked_up_is_live():
         students = [Student(resnet(), objective(m, (1,2)), (1,2), Recipe(epochs=1, bs=8, lr=.01), name=m) for m in ('kd', 'icd_kd')]
         runs.append(fit_many(students, data, teacher, device='cpu', speed=Speed.plain()))
     for live, looked_up in zip(*runs): assert live.history[-1]['terms'] == pytest.approx(looked_up.history[-1]['terms'], rel=1e-4)
+
+def test_from_the_command_line(reproduce):
+    pytest.importorskip('timm')
+    done, report = reproduce(teacher='timm/test_vit', methods='sd_kd,icd_kd', scales='[1,2]')
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [o['method'] for o in report['runs']] == ['sd_kd', 'icd_kd']

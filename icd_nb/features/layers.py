@@ -101,7 +101,7 @@ def shown_sizes(maps)->list: # sizes (H, W)
     "The sizes of the maps that convolutions made, and their halves, quarters, …"
     sizes = dict.fromkeys(tuple(f.shape[2:]) for f in maps if f.ndim == 4)
     for h, w in [*sizes]:
-        while h % 2 == w % 2 == 0 < h: sizes[h := h//2, w := w//2] = None
+        while max(h, w) > 1: sizes[h := (h + 1)//2, w := (w + 1)//2] = None
     return [*sizes]
 
 def place_layout(shape, # of a layer's output, with the batch
@@ -109,7 +109,7 @@ def place_layout(shape, # of a layer's output, with the batch
                  sizes): # from `shown_sizes`
     "Its `Layout`, if it has places of the image"
     layout = layout_of(shape, hw, sizes)
-    trusted = layout and (len(shape) == 4 or not sizes or layout.grid in sizes)
+    trusted = layout and (layout.kind == 'map' or not sizes or layout.grid in sizes)
     return layout if trusted else None
 
 def map_calls(model:nn.Module, x:Tensor
