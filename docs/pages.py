@@ -112,12 +112,12 @@ def api_page(name, module):
 # ---- the site
 
 def navigation(api):
-    "Reports first, then the reading order by its two-digit numbers, then the API"
-    reports = [{about(p)[0]: p.name} for p in NBS if p.name[0] == '9']
-    teaching = [p for p in NBS if p.name[0] in '012345678']
+    "Tutorials and reports, then the reading order by its two-digit numbers, then the API"
+    tutorials, reports = ([{about(p)[0]: p.name} for p in NBS if p.name[0] == first] for first in '29')
+    teaching = [p for p in NBS if p.name[0] in '01']
     numbered = {n: [{about(p)[0]: p.name} for p in ps] for n, ps in groupby(teaching, lambda p: p.name[:2])}
     order = [{GROUPS.get(n) or [*pages[0]][0]: pages} for n, pages in numbered.items()]
-    return [{'Home': 'index.ipynb'}, {'Reports': reports}, {'Reading order': order}, {'API': api}]
+    return [{'Home': 'index.ipynb'}, {'Tutorials': tutorials}, {'Reports': reports}, {'Reading order': order}, {'API': api}]
 
 def on_config(config):
     config.api = {f'api/{name.removeprefix("icd_nb.")}.md': (name, m) for name, m in modules().items()}

@@ -23,15 +23,18 @@ def bundled(kind:str # `nbs`, `teachers` or `results`
 def _takes_parameters(path):
     return re.search(r'"tags": \[\s*"parameters"', path.read_text(encoding='utf-8'))
 
-def notebooks(every:bool=False # those without parameters too?
+def _is_tutorial(path): return path.stem[0] == '2'
+
+def notebooks(every:bool=False # those that explain the library's rooms too?
              )->list: # paths, in reading order
     "The notebooks that come with the library"
     found = sorted(bundled('nbs').glob('*.ipynb'))
-    return found if every else [path for path in found if _takes_parameters(path)]
+    if every: return found
+    return [path for path in found if _is_tutorial(path) or _takes_parameters(path)]
 
 def reports()->dict: # name without its number → path
     "The notebooks that take parameters"
-    return {path.stem.split('_', 1)[1]: path for path in notebooks()}
+    return {path.stem.split('_', 1)[1]: path for path in notebooks() if _takes_parameters(path)}
 
 # %% ../nbs/00d_bundle.ipynb #about
 def about(path)->tuple: # title, sentence

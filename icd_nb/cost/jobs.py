@@ -33,7 +33,7 @@ class Bench:
     def __init__(self, device, bs:int=64,
                  method:str='icd_kd', # of the single steps
                  compiled:str='all', # torch.compile of `all`, of the `losses` alone, or of `none`
-                 n:int=4096, # images of 32×32
+                 n:int=4096, size:int=32, # how many images, and their side in pixels
                  steps:int=4, # at a time, where whole steps are timed
                  rounds:int=7, seconds:float=12, # of a race
                  found:dict=None): # results so far
@@ -41,7 +41,7 @@ class Bench:
         self.steps, self.rounds, self.seconds = steps, rounds, seconds
         self.found = {} if found is None else found
         self.precisions = ['fp32'] + ['bf16']*has_bf16(device)
-        self.images = noise_data(n)
+        self.images = noise_data(n, size=size)
         self.resident = self.images.to(device)
         self.batch = next(train_batches(self.resident, bs, device=device))
         self.plain_x = self.batch.x.contiguous()

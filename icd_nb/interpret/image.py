@@ -92,8 +92,9 @@ def plot_predictions(models:dict, # name → network
                     )->tuple: # the figure; a DataFrame: model, scale, cell, class, complementary
     "The class that each cell is taken for, at each scale (SDD, arXiv 2403.13512, Figure 6)"
     scales, label, picture = parse_scales(scales), torch.tensor([y]), pixels(x, augment)[0]
+    side = min(WIDTH/len(scales), WIDTH/3)
     fig, axes = plt.subplots(len(models), len(scales), squeeze=False,
-                             figsize=(WIDTH, WIDTH/len(scales)*len(models) + .2))
+                             figsize=(side*len(scales), side*len(models) + .2))
     rows, at = [], cell_slices(scales)
     for line, (name, model) in zip(axes, models.items()):
         with eval_mode(model): scores = Scorer(model, scales)(x)
