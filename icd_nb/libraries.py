@@ -79,6 +79,9 @@ def library_model(name:str, # with its prefix
         f"the pre-trained weights of {name!r} are not on this machine and could not be fetched "
         f"({type(e).__name__}): is there a network? Else fetch them elsewhere and load the file "
         "with load_weights, or as teacher_checkpoint in notebook 90") from None
+    except AssertionError as e: raise ValueError(
+        f"{name!r} cannot be made for images of {image_size}×{image_size}: {e} Take images of "
+        "another size, or AtSize(model, size), which shows it the images larger") from None
 
 def _from_torchvision(own, num_classes, image_size, pretrained):
     kw = dict(image_size=image_size) if own.startswith('vit_') and not pretrained else {}

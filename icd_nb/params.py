@@ -87,7 +87,7 @@ def taking(who, # the network, or its name
     who = who if isinstance(who, str) else type(who).__name__
     try: yield
     except torch.OutOfMemoryError: raise
-    except RuntimeError as e: raise ValueError(
+    except (RuntimeError, AssertionError) as e: raise ValueError(
         f"{who} does not take these images, {kind_of(x)}: {str(e).splitlines()[0]}") from e
 
 # %% ../nbs/00a_params.ipynb #maybe

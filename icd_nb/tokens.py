@@ -30,6 +30,7 @@ def token_grid(n:int, # tokens
               )->tuple: # H and W of the grid; None where there is none
     "How the last tokens of a row lie in the image"
     sizes = {h*w: (h, w) for h, w in seen}
+    if n == 1: return sizes.get(1)
     shown = (sizes[n-p] for p in range(min(n-1, _MOST+1)) if n - p in sizes)
     shaped = (_by_shape(n-p, hw) for p in range(min(n-1, _MOST_BY_SHAPE+1)))
     return next(shown, None) or next(filter(None, shaped), None)
