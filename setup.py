@@ -25,7 +25,7 @@ setup(name=cfg['lib_name'], version=cfg['version'], description=cfg['description
                    'Programming Language :: Python :: 3', 'Topic :: Scientific/Engineering :: Artificial Intelligence'],
       packages=find_packages(include=['icd_nb', 'icd_nb.*']) + [*bundled], package_dir=bundled,
       package_data={'icd_nb': ['*.json'], 'icd_nb._files.nbs': ['*.ipynb', 'images/*'],
-                    'icd_nb._files.teachers': ['*.safetensors'], 'icd_nb._files.results': ['*.json']},
+                    'icd_nb._files.teachers': ['*.safetensors'], 'icd_nb._files.results': ['*.json', 'reliability/*.json']},
       python_requires=f">={cfg['min_python']}",
       install_requires=shlex.split(cfg['requirements']), extras_require=extras,
       entry_points={'console_scripts': shlex.split(cfg['console_scripts']), 'nbdev': ['icd_nb=icd_nb._modidx:d']},

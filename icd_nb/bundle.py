@@ -6,10 +6,11 @@
 __all__ = ['Parameter', 'bundled', 'notebooks', 'reports', 'about', 'copy_notebooks', 'notebook_parameters']
 
 # %% ../nbs/00d_bundle.ipynb #bundle-imports
-import json, re, shutil
+import json, re
 from collections import namedtuple
 from importlib.resources import files
 from pathlib import Path
+from .files import atomic_write
 
 # %% ../nbs/00d_bundle.ipynb #bundled
 def bundled(kind:str # `nbs`, `teachers` or `results`
@@ -57,8 +58,8 @@ def copy_notebooks(folder, # made if it is not there
     if changed and not force: raise ValueError(
         f"{folder} has {', '.join(changed)} with other contents: "
         "give another folder, or overwrite with --force")
-    folder.mkdir(parents=True, exist_ok=True)
-    for old, new in copies.items(): shutil.copyfile(old, new)
+    for old, new in copies.items():
+        with atomic_write(new) as tmp: tmp.write_bytes(old.read_bytes())
     return [*copies.values()]
 
 # %% ../nbs/00d_bundle.ipynb #notebook-parameters

@@ -83,7 +83,7 @@ def _hints(words):
 def _notebooks(words):
     parser = argparse.ArgumentParser('icd_nb notebooks', description=_COMMANDS['notebooks'][1])
     parser.add_argument('DIR', help='the folder; it is made if it is not there')
-    parser.add_argument('--all', action='store_true', help='also those that explain how the library works')
+    parser.add_argument('--all', action='store_true', help='also those that explain the library')
     parser.add_argument('--force', action='store_true', help='overwrite what was changed there')
     given = parser.parse_args(words)
     made = copy_notebooks(given.DIR, given.all, given.force)

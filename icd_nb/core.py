@@ -81,7 +81,10 @@ def data_home()->Path:
 def project_root(start=None # default: the working directory
                 )->Path:
     "The nearest folder above `start` that holds `nbs/` and `settings.ini`, else `start` itself"
-    start = Path(start or Path.cwd()).resolve()
+    try: start = Path(start or Path.cwd()).resolve()
+    except FileNotFoundError:
+        raise FileNotFoundError("the working directory is gone: change to one that is there"
+                                ) from None
     def is_root(p): return (p/'nbs').is_dir() and (p/'settings.ini').exists()
     return next(filter(is_root, (start, *start.parents)), start)
 

@@ -6,7 +6,7 @@
 __all__ = ['hits', 'logits_of', 'check_network', 'evaluate', 'near_chance']
 
 # %% ../nbs/08k_evaluation.ipynb #evaluation-imports
-import math
+import math, warnings
 import torch
 from torch import nn
 from .data import test_batches
@@ -40,7 +40,14 @@ def logits_of(model:nn.Module, x, # images on its device
 
 def check_network(model:nn.Module, x, classes:int, who:str): # as in `logits_of`
     "A `ValueError` unless the network takes these images and scores all classes"
-    with eval_mode(model): logits_of(model, x, classes, who)
+    version = x._version
+    with eval_mode(model): z = logits_of(model, x, classes, who)
+    if x._version != version:
+        raise ValueError(f"{who} changes its images in place, and whatever sees them next gets "
+                         "others: let it begin with x = x.clone()")
+    if (z >= 0).all() and (z.float().sum(1)-1).abs().max() < 1e-3: warnings.warn(
+        f"the scores of {who} are probabilities, each row sums to 1: leave its softmax out, "
+        "losses take logits")
 
 # %% ../nbs/08k_evaluation.ipynb #evaluate
 def _counts(z, y): # right at once, right in five guesses, cross entropy, senseless scores

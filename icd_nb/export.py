@@ -6,7 +6,7 @@
 __all__ = ['FORMATS', 'plain_copy', 'check_file', 'export_model']
 
 # %% ../nbs/09b_export.ipynb #export-imports
-import copy, os, tempfile
+import copy, io, os, tempfile
 from pathlib import Path
 import torch
 from fastcore.basics import patch
@@ -15,6 +15,7 @@ from torch import nn
 from .core import check_choice, generator
 from .logits import main_logits
 from .extras import optional
+from .files import writing
 from . import history # gives a student its result
 from .hub import push_folder, write_hub_folder
 from .speed import FullConv2d
@@ -35,7 +36,9 @@ FORMATS = dict(safetensors='.safetensors', onnx='.onnx', torch='.pt2') # name â†
 def _any_batch(x): return ({0: torch.export.Dim('batch')},) # dimension 0 of the images is free
 
 def _write_torch(net, x, path):
-    torch.export.save(torch.export.export(net, (x,), dynamic_shapes=_any_batch(x)), path)
+    whole = io.BytesIO() # on a full disk PyTorch's own writer ends the process
+    torch.export.save(torch.export.export(net, (x,), dynamic_shapes=_any_batch(x)), whole)
+    path.write_bytes(whole.getbuffer())
 
 def _write_onnx(net, x, path):
     for name in ('onnxscript', 'onnxruntime'): optional(name, 'onnx', 'an ONNX file')
@@ -85,12 +88,13 @@ def export_model(model:nn.Module, path, # ends in `.safetensors`, `.onnx` or `.p
         raise ValueError(f"{path} is not written: not finite: {', '.join(bad[:3])}")
     kind = next(net.parameters()).dtype
     x = torch.randn(3, 3, image_size, image_size, generator=generator('export')).to(kind)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with torch.no_grad(), tempfile.TemporaryDirectory(dir=path.parent) as d:
-        new = Path(d)/path.name
-        _WRITE[format](copy.deepcopy(net), x[:2], new)
-        check_file(new, format, net, x)
-        os.replace(new, path)
+    with torch.no_grad(), writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as d:
+            new = Path(d)/path.name
+            _WRITE[format](copy.deepcopy(net), x[:2], new)
+            check_file(new, format, net, x)
+            os.replace(new, path)
     return path
 
 # %% ../nbs/09b_export.ipynb #student-export

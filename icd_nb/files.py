@@ -6,7 +6,7 @@
 __all__ = ['writing', 'atomic_write', 'alone']
 
 # %% ../nbs/00e_files.ipynb #files-imports
-import errno, os, time
+import errno, os, re, time
 from contextlib import ExitStack, contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -19,14 +19,28 @@ _WHY = {errno.ENOSPC: 'the disk is full', errno.EDQUOT: 'the quota is used up',
         errno.ENOENT: 'the folder is gone', errno.ENOTDIR: 'a part of its path is a file',
         errno.EIO: 'the disk reports an error'}
 
+def _why(e:OSError)->str: # None where it is not known
+    "What is wrong with the disk; NumPy tells only how many values did not fit"
+    cut = e.errno is None and re.fullmatch(r'\d+ requested and \d+ written', str(e))
+    return _WHY[errno.ENOSPC] if cut else _WHY.get(e.errno)
+
+def _here()->str: # the working directory, which can be gone
+    try: return os.getcwd()
+    except FileNotFoundError: return os.sep
+
+def _concerns(e:OSError, path)->bool:
+    "Is the error about `path`, what lies beside it, or a folder above it?"
+    if not isinstance(e.filename, (str, os.PathLike)): return True
+    place, named = Path(_here(), path).parent, Path(_here(), e.filename)
+    return place in named.parents or named in (place, *place.parents)
+
 @contextmanager
 def writing(path):
     "Say in one sentence why `path` cannot be written"
     try: yield
     except OSError as e:
-        of_another = e.filename and str(Path(path).parent) not in str(e.filename)
-        if e.errno not in _WHY or of_another: raise
-        raise type(e)(f"{path} cannot be written: {_WHY[e.errno]}. Nothing was overwritten; "
+        if not (why := _why(e)) or not _concerns(e, path): raise
+        raise type(e)(f"{path} cannot be written: {why}. Nothing was overwritten; "
                       "put that right, and run the same command again") from None
 
 # %% ../nbs/00e_files.ipynb #atomic-write

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 from .core import read_json, write_json
 from .extras import optional
+from .files import atomic_write
 from .weights import save_weights
 
 # %% ../nbs/02i_hub.ipynb #write-folder
@@ -26,11 +27,10 @@ def write_hub_folder(model:nn.Module, folder,
                     )->Path:
     "Write `config.json`, `model.safetensors` and `README.md`"
     folder = Path(folder).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
     save_weights(model, folder/WEIGHTS)
     made = getattr(model, '_made_as', dict(kind=type(model).__name__))
     write_json(folder/'config.json', dict(library_name='icd_nb', **made))
-    (folder/'README.md').write_text(HEAD + card, encoding='utf-8')
+    with atomic_write(folder/'README.md') as tmp: tmp.write_text(HEAD + card, encoding='utf-8')
     return folder
 
 # %% ../nbs/02i_hub.ipynb #hub-files

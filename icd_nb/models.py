@@ -142,16 +142,32 @@ def _misfits(have:dict, want:dict)->str: # shapes in the file, shapes of the mod
                                   for k in other]}
     return '; '.join(f'{why}: {_listed(names)}' for why, names in wrong.items() if names)
 
+def _unusable(state, own)->str: # '' where all is well
+    "The first tensor that does not hold numbers as the network computes with them, and why"
+    for k, v in state.items():
+        if v.is_meta: return f'{k} has a shape and no numbers'
+        if v.layout != torch.strided or v.is_quantized:
+            return f'{k} is sparse or quantized, save it as a plain tensor'
+        if k in own and own[k].is_floating_point() != v.is_floating_point():
+            kinds = [str(o.dtype).removeprefix('torch.') for o in (v, own[k])]
+            return '{} is {} in the file, {} here; save it as that'.format(k, *kinds)
+        if k.endswith('running_var') and (v < 0).any(): return f'{k}, a variance, is below 0'
+    return ''
+
 def load_weights(model:nn.Module, path # `.safetensors`, `.pth`, `.pt`
                 )->nn.Module: # `model`
     "Fill `model` with the weights in a file; a `ValueError` says what does not fit, and what would"
     checked(model, network, 'load_weights: model')
     want = shapes_of(model.state_dict())
     state, left_out = find_weights(read_checkpoint(path), want)
+    if not state: raise ValueError(
+        f"the weights in {path} do not fit this model: no dictionary in it holds tensors")
     if what := _misfits(shapes_of(state), want):
         fits = looks_like(state)
         fits = f" They fit {fits}." if fits else ''
         raise ValueError(f"the weights in {path} do not fit this model ({what}).{fits}")
+    if what := _unusable(state, model.state_dict()):
+        raise ValueError(f"the weights in {path} cannot be used: {what}")
     if bad := not_finite_weights(state, model):
         raise ValueError(f"the weights in {path} are not finite ({', '.join(bad[:3])}): "
                          "this network diverged when it was trained")

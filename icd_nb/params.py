@@ -9,9 +9,11 @@ __all__ = ['PARAMETERS', 'whole_number', 'number', 'taking', 'maybe', 'text', 'p
 # %% ../nbs/00a_params.ipynb #params-imports
 import ast, math, os, re
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from .core import check_choice, get_device, parse_scales
 
 # %% ../nbs/00a_params.ipynb #number
@@ -75,7 +77,14 @@ def is_a(kind:type, what:str # the kind, in words
         raise ValueError(what)
     return check
 
-network = is_a(nn.Module, "a network (nn.Module), such as create_model('resnet8', 20)")
+def network(value):
+    "A reader of networks whose weights are there"
+    is_a(nn.Module, "a network (nn.Module), such as create_model('resnet8', 20)")(value)
+    for k, v in chain(value.named_parameters(), value.named_buffers()):
+        if is_lazy(v):
+            raise ValueError(f"its {k} has no shape yet; call the network on some images before")
+        if v.is_meta: raise ValueError(f"its {k} is on the device meta, and holds no numbers")
+    return value
 
 # %% ../nbs/00a_params.ipynb #taking
 @contextmanager
@@ -87,8 +96,10 @@ def taking(who, # the network, or its name
     who = who if isinstance(who, str) else type(who).__name__
     try: yield
     except torch.OutOfMemoryError: raise
-    except (RuntimeError, AssertionError) as e: raise ValueError(
-        f"{who} does not take these images, {kind_of(x)}: {str(e).splitlines()[0]}") from e
+    except (RuntimeError, TypeError, AttributeError, LookupError, AssertionError) as e:
+        kind = '' if isinstance(e, RuntimeError) else f'{type(e).__name__}: '
+        why = kind + next(iter(str(e).splitlines()), '')
+        raise ValueError(f"{who} does not take these images, {kind_of(x)}: {why}") from e
 
 # %% ../nbs/00a_params.ipynb #maybe
 def maybe(read):

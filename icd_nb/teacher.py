@@ -15,6 +15,7 @@ from .decoupling import Scorer
 from .scores import Scores
 from .fold import folded, half_stored
 from .features.layers import record
+from .params import checked, network
 from .pooling import cell_slices, n_cells
 from .speed import to_model_dtype
 
@@ -137,7 +138,8 @@ def check_teacher(teacher):
     if isinstance(teacher, torch.jit.ScriptModule):
         raise ValueError("the teacher is a TorchScript program, which has no layers to look at: "
                          "give the network that it was made from")
-    if teacher is None or isinstance(teacher, nn.Module) or hasattr(teacher, 'watch'): return
+    if isinstance(teacher, nn.Module): return checked(teacher, network, 'the teacher')
+    if teacher is None or hasattr(teacher, 'watch'): return
     fits = [text for kind, text in _INSTEAD.items() if isinstance(teacher, kind)]
     hint = fits[0] if fits else 'give an nn.Module'
     raise ValueError(f"the teacher is a {type(teacher).__name__}, not a network: {hint}")

@@ -24,6 +24,7 @@ from .data.loaders import check_data
 from .decoupling import Scorer
 from .evaluation import check_network, evaluate, hits
 from .files import alone
+from .foreign import check_apart, check_student
 from .export import export_model # a student gets its `export` with it
 from .graph import Graphs, side_by_side, undone
 from .history import plot_history, standing
@@ -216,6 +217,8 @@ def _batch_size(students)->int: # the one that all have in common
     if len(folders) > len({*folders}):
         raise ValueError(f"two students have the same folder ({', '.join(map(str, folders))}): "
                          "give each its own")
+    for st in students: check_student(st.model, st.name)
+    check_apart([(st.name, st.model) for st in students])
     return students[0].recipe.bs
 
 # %% ../nbs/09_trainer.ipynb #fit

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from .core import check_choice, runs_home, short_hash
 from .extras import optional
+from .files import writing
 
 # %% ../nbs/08n_watch.ipynb #flat
 def flat_record(record:dict)->dict: # name → number
@@ -33,11 +34,11 @@ class TensorBoard:
 
     def __call__(self, student, record):
         place, epoch = self.folder/_readable(student.name), record['epoch']
-        if place not in self.writers:
-            self.writers[place] = self.make(place, purge_step=epoch)
-        writer = self.writers[place]
-        for name, value in flat_record(record).items(): writer.add_scalar(name, value, epoch)
-        writer.flush()
+        with writing(place):
+            if place not in self.writers: self.writers[place] = self.make(place, purge_step=epoch)
+            writer = self.writers[place]
+            for name, value in flat_record(record).items(): writer.add_scalar(name, value, epoch)
+            writer.flush()
         if student.done: self.writers.pop(place).close()
 
 # %% ../nbs/08n_watch.ipynb #wandb
@@ -53,7 +54,7 @@ class WandB:
     def _begin(self, student):
         recipe, objective = student.recipe.settings(), repr(student.objective)
         about = dict(objective=objective, seed=student.seed, **recipe)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder): self.folder.mkdir(parents=True, exist_ok=True)
         same = dict(id=short_hash(str(student.folder)), resume='allow') if student.folder else {}
         return self.wandb.init(project=self.project, name=student.name, config=about,
                                dir=str(self.folder), reinit='create_new', **same, **self.kw)

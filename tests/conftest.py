@@ -1,5 +1,6 @@
 "What several tests need"
 import json, os, shutil, subprocess, sys, tempfile
+from datetime import datetime
 from pathlib import Path
 import pytest
 
@@ -13,6 +14,9 @@ os.environ.update({k: str(EMPTY/v) for k, v in OWN.items()}, PATH=f"{BIN}{os.pat
 
 def pytest_sessionfinish(): shutil.rmtree(EMPTY, ignore_errors=True)
 
+def pytest_addoption(parser):
+    parser.addoption('--record', action='store_true', help='write what tests of reliability measure into results/reliability/')
+
 def pytest_configure(config):
     config.addinivalue_line('markers', 'cuda: what only a real card can show')
     config.addinivalue_line('markers', 'slow: the long form of a test, left out unless asked for with -m slow')
@@ -21,6 +25,22 @@ def pytest_collection_modifyitems(config, items):
     if 'slow' in config.getoption('-m'): return
     config.hook.pytest_deselected(items=[o for o in items if o.get_closest_marker('slow')])
     items[:] = [o for o in items if not o.get_closest_marker('slow')]
+
+@pytest.fixture
+def measured(request):
+    "Keep what a test has measured, with how it was measured, where 96_reliability reads it; only with `--record`"
+    def keep(name, **figures):
+        if not request.config.getoption('--record'): return
+        from icd_nb.core import atomic_write
+        from icd_nb.results.lab import versions
+        from icd_nb.results.ledger import json_lines
+        from icd_nb.results.seal import sealed
+        import torch
+        slow = '-m slow ' if request.node.get_closest_marker('slow') else ''
+        command = f'OMP_NUM_THREADS={torch.get_num_threads()} pytest {slow}tests/{request.path.name} --record'
+        about = dict(command=command, date=f'{datetime.now():%Y-%m-%d}', versions=versions(torch.device('cpu')))
+        with atomic_write(ROOT/'results'/'reliability'/f'{name}.json') as tmp: tmp.write_text(json_lines(sealed(about | figures)))
+    return keep
 
 @pytest.fixture(scope='session')
 def homes():

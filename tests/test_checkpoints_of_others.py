@@ -7,7 +7,7 @@ from icd_nb.models import create_model, load_weights
 from icd_nb.weights import model_fingerprint, read_weights
 
 NET, OTHER = create_model('resnet8', 4, seed=1), create_model('resnet14', 4, seed=2)
-SD, DEEPER = NET.state_dict(), OTHER.state_dict()
+SD, DEEPER, AGAIN = NET.state_dict(), OTHER.state_dict(), create_model('resnet8', 4, seed=3).state_dict()
 
 def behind(prefix, state=SD): return {prefix+k: v for k, v in state.items()}
 def inside(word): return {re.sub(r'^layer(\d)\.', rf'layer\1.{word}.', k): v for k, v in SD.items()}
@@ -25,6 +25,10 @@ FORMS = dict(
     ddp=behind('module.'), compiled=behind('_orig_mod.'), both=behind('module._orig_mod.'), other_order=behind('_orig_mod.module.'),
     compiled_blocks=inside('_orig_mod'), fsdp=inside('_fsdp_wrapped_module'), checkpointed=inside('_checkpoint_wrapped_module'), averaged=averaged(),
     timm=dict(arch='resnet8', epoch=3, args=argparse.Namespace(lr=.1), state_dict=SD, state_dict_ema=SD, metric=72.5),
+    moco=dict(state_dict=behind('module.encoder_q.') | behind('module.encoder_k.', AGAIN) | {'module.queue': torch.zeros(3, 3)}),
+    dino=dict(student=behind('module.backbone.'), teacher=behind('backbone.', AGAIN), epoch=3), best_and_last=dict(best=SD, last=AGAIN), several=[SD, AGAIN],
+    arrays={k: v.numpy() for k, v in SD.items()}, arrays_inside=dict(params={k: v.numpy() for k, v in SD.items()}, epoch=3),
+    parameters={k: nn.Parameter(v) if v.is_floating_point() else v for k, v in SD.items()}, double={k: v.double() if v.is_floating_point() else v for k, v in SD.items()},
     ema_alone=dict(ema_state_dict=dict(module=SD), step=3), thop=SD | dict(total_ops=torch.zeros(1), total_params=torch.zeros(1)),
     thop_layers=SD | {f'{k[:-7]}.total_ops': torch.zeros(1) for k in SD if k.endswith('.weight')},
     without_first={'model': {k: v for k, v in behind('net.').items()}, 'config': {'net.conv1.weight': 'no tensor'}},
@@ -39,7 +43,8 @@ def test_it_is_read(tmp_path, form):
         got = load_weights(create_model('resnet8', 4, seed=9), tmp_path/'c.pth')
     if form != 'half': assert model_fingerprint(got) == model_fingerprint(NET)
     told = ' '.join(str(w.message) for w in said)
-    more = form.startswith(('mdistiller', 'thop', 'averaged', 'lightning_')) # there is something beside the weights
+    more = form.startswith(('mdistiller', 'thop', 'averaged', 'lightning_', 'moco')) # there is something beside the weights
+    assert ('would fit too' in told) == (form in ('dino', 'best_and_last', 'several')), told # other weights
     assert ('left out' in told) == more and ('state_dict_ema' in told) == (form == 'timm'), told
 
 def test_what_does_not_fit_names_the_layers(tmp_path):

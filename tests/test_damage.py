@@ -1,14 +1,17 @@
 """One bit flipped in anything that is kept: it is noticed and named, and nobody believes the rest. And disks that are full, read-only or gone."""
-import json, os, random, shutil, subprocess, sys, warnings, zipfile
+import json, os, random, shutil, struct, subprocess, sys, time, warnings, zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np, pytest, torch
 from torch import nn
 from icd_nb.cache import cache_teacher
-from icd_nb.checkpoint import read_state
+from icd_nb.checkpoint import claim, read_state
+from icd_nb.core import read_json
+from icd_nb.data.arrays import load_npz
 from icd_nb.data.augment import Augment
 from icd_nb.data.batches import toy_data
 from icd_nb.data.storage import cached
+from icd_nb.files import alone
 from icd_nb.losses import objective
 from icd_nb.models import create_model, load_weights
 from icd_nb.recipe import Recipe
@@ -47,27 +50,41 @@ def noticed(look):
         except (ValueError, FileNotFoundError) as e: return str(e)
     return ' '.join(str(w.message) for w in said if 'damaged' in str(w.message))
 
-def every_flip_is_noticed(path, look, restore=lambda: None, places=None):
-    "Flip single bits of a file all over it, also in its first bytes, and `look`"
+FLIPPED = [] # what was tried, for 96_reliability
+
+def every_flip_is_noticed(kind, path, look, restore=lambda: None, places=None, value=None):
+    "Flip single bits of a file all over it, also in its first bytes, and `look`; a flip that leaves the `value` as it is does no harm"
     whole, dice = path.read_bytes(), random.Random(path.name)
     if places is None: places = list(range(8)) + [dice.randrange(len(whole)) for _ in range(FLIPS-8)]
+    before, harmless = value and value(), 0
     for at in places:
         bits = bytearray(whole)
         bits[at] ^= 1 << dice.randrange(8)
         path.write_bytes(bits)
         said = noticed(look)
+        if not said and value and value() == before:
+            harmless += 1
+            continue
         assert said, f'{path.name}: a flipped bit in byte {at} of {len(whole)} was not noticed'
         assert path.stem.split('-')[0] in said or path.parent.name in said, f'{path.name} is not named: {said}'
         restore()
-        path.write_bytes(whole)
+    path.write_bytes(whole)
     assert not noticed(look) # and it is as good as before
+    FLIPPED.append(dict(kind=kind, file=path.name, bytes=len(whole), places=places, noticed=len(places)-harmless, harmless=harmless))
+
+def places_of_numbers(path):
+    "Places in the parts of a zip file that hold numbers: the rest may be anything"
+    whole, dice = path.read_bytes(), random.Random(0)
+    with zipfile.ZipFile(path) as z: parts = [(o.header_offset, o.compress_size) for o in z.infolist() if o.file_size > 30]
+    starts = [at + 30 + sum(struct.unpack_from('<HH', whole, at+26)) for at, _ in parts] # behind a name and an extra field
+    return [at + dice.randrange(n) for at, (_, n) in dice.choices([*zip(starts, parts)], k=FLIPS)]
 
 def test_checkpoints(tmp_path):
     fit_many([student(tmp_path/'a')], data(), teacher(), device='cpu', speed=Speed.plain(), deadline=0) # stopped at once
     folder = tmp_path/'a'
     shutil.copy(folder/'checkpoint.pt', folder/'checkpoint-before.pt')
     def aside(): (folder/'checkpoint-damaged.pt').unlink()
-    every_flip_is_noticed(folder/'checkpoint.pt', lambda: read_state(folder), aside)
+    every_flip_is_noticed('checkpoint', folder/'checkpoint.pt', lambda: read_state(folder), aside)
     (folder/'checkpoint-before.pt').unlink()
     (folder/'checkpoint.pt').write_bytes((folder/'checkpoint.pt').read_bytes()[:-1]) # cut, and no spare
     assert 'no checkpoint' in noticed(lambda: train(folder))
@@ -85,28 +102,38 @@ def test_the_spare_gives_the_same_training(tmp_path):
 
 def test_weights(tmp_path):
     f = save_weights(Tiny(), tmp_path/'own.safetensors')
-    every_flip_is_noticed(f, lambda: load_weights(Tiny(), f))
+    every_flip_is_noticed('weights', f, lambda: load_weights(Tiny(), f))
 
 def test_checkpoints_of_others(tmp_path):
     torch.save(Tiny().state_dict(), f := tmp_path/'other.pth')
-    with zipfile.ZipFile(f) as z: parts = [(z.getinfo(o), z.read(o)) for o in z.namelist()]
-    whole, dice = f.read_bytes(), random.Random(0)
-    starts = [whole.index(data, info.header_offset) for info, data in parts if len(data) > 30] # the rest of a zip file holds no numbers
-    lengths = [len(data) for _, data in parts if len(data) > 30]
-    places = [at + dice.randrange(n) for at, n in dice.choices(list(zip(starts, lengths)), k=FLIPS)]
-    every_flip_is_noticed(f, lambda: read_weights(f), places=places)
+    every_flip_is_noticed('weights of others', f, lambda: read_weights(f), places=places_of_numbers(f))
 
 def test_tables_of_a_cached_teacher(tmp_path):
     few = toy_data(6, 5, size=8, augment=Augment(8, 0, True))
     def table(): return cache_teacher(teacher(), few, (1,2), tmp_path/'t.bin', 'cpu', torch.float32, Speed.plain())
     table()
-    every_flip_is_noticed(tmp_path/'t.bin', table)
-    every_flip_is_noticed(tmp_path/'t.bin.json', table)
+    every_flip_is_noticed("teacher's table", tmp_path/'t.bin', table)
+    every_flip_is_noticed('note of a table', tmp_path/'t.bin.json', table)
 
 def test_cached_images(tmp_path):
     def images(): return cached(tmp_path/'images', 'source', lambda d: np.save(d/'x.npy', np.arange(300, dtype=np.uint8)))
     images()
-    every_flip_is_noticed(tmp_path/'images'/'x.npy', images, images)
+    every_flip_is_noticed('cached images', tmp_path/'images'/'x.npy', images, images)
+
+def test_images_of_a_person(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8)
+    for save in np.savez, np.savez_compressed:
+        save(f := tmp_path/f'{save.__name__}.npz', x=x, y=np.arange(20) % 2)
+        every_flip_is_noticed('.npz', f, lambda: load_npz(f), places=places_of_numbers(f), value=lambda: load_npz(f).fingerprint)
+
+def test_a_run_that_is_not_in_the_ledger_yet(tmp_path):
+    lab = Lab(toy_data(20, 10), tmp_path/'runs', 'cpu', Speed.plain(), teacher(), teacher_name='tiny')
+    run = Run('toy', 'tiny', 'resnet8', 'kd', epochs=1, bs=10)
+    lab.run([run])
+    note = tmp_path/'runs'/lab.run_folder(run).name/'settings.json'
+    about = read_json(note)
+    every_flip_is_noticed('settings of a run', note, lambda: claim(note.parent, about), value=lambda: read_json(note))
+    every_flip_is_noticed('result of a run', lab.run_folder(run)/'result.json', lambda: lab.result(run))
 
 @pytest.fixture
 def results(tmp_path):
@@ -120,9 +147,13 @@ def test_results(results):
     ledger, result = results
     ledger.add(result)
     file = ledger.file(result['settings'])
-    every_flip_is_noticed(file, lambda: list(ledger))
+    every_flip_is_noticed('result', file, lambda: list(ledger))
     file.write_text(file.read_text().replace('71.5', '99.9', 1))
     assert 'a number was changed' in noticed(lambda: list(ledger))
+
+def test_what_was_flipped(measured):
+    "After the tests above"
+    measured('flips', flips=FLIPPED)
 
 def child(code, *args, **env):
     "A process of its own that runs `code` after the beginning of this file"
@@ -155,7 +186,7 @@ def test_a_folder_that_was_taken_away(tmp_path):
     with pytest.raises(FileNotFoundError, match='is gone, so that nothing more can be kept'): fit(st, data(), teacher(), device='cpu', speed=Speed.plain())
     assert not (tmp_path/'a').exists() and train(tmp_path/'a').done
 
-def test_two_processes_do_it_once(tmp_path):
+def test_two_processes_do_it_once(tmp_path, measured):
     code = """
 from icd_nb import trainer
 steps, real = [], Student.step
@@ -167,8 +198,24 @@ train(Path(sys.argv[1]))
 print(len(steps))
 """
     with ThreadPoolExecutor(2) as pool: both = list(pool.map(lambda _: child(code, tmp_path/'a'), range(2)))
-    assert sorted(int(o.stdout.split()[-1]) for o in both) == [0, 4], both
+    steps = sorted(int(o.stdout.split()[-1]) for o in both)
+    assert steps == [0, 4], both
     assert sorted(o.name for o in (tmp_path/'a').iterdir()) == ['checkpoint.pt', 'metrics.jsonl', 'settings.json', 'student.safetensors']
+    measured('two_processes', steps=steps)
+
+def test_locks_of_the_dead(tmp_path, measured):
+    "A process that is killed while it holds a lock holds nobody up"
+    code = 'import sys, time; from icd_nb.files import alone\nwith alone(sys.argv[1]): print(1, flush=True); time.sleep(60)'
+    waited = []
+    for i in range(20):
+        holder = subprocess.Popen([sys.executable, '-c', code, tmp_path/'work'], stdout=subprocess.PIPE)
+        holder.stdout.readline() # it has the lock
+        holder.kill()
+        holder.wait()
+        began = time.monotonic()
+        with alone(tmp_path/'work', deadline=began+5): waited.append(time.monotonic()-began)
+    assert max(waited) < 1 and not [*tmp_path.iterdir()]
+    measured('locks', killed=len(waited), longest_wait=max(waited))
 
 def test_a_shipped_teacher(tmp_path):
     from conftest import ROOT

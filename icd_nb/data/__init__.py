@@ -89,6 +89,11 @@ def dataset_of(name # of a set, of a part of one, or of your own folder or file
 
 # %% ../../nbs/01_data.ipynb #not-there
 def _not_there(name, path)->str: # for an error: where it was looked for, and what is there
+    if re.match(r'\w+:/', str(name)):
+        return f"data set {name!r} is an address: download it, and name its place on this machine"
+    if os.path.isfile(path):
+        return (f"data set {name!r} is a file, and no .npz: unpack an archive and name its folder, "
+                "save arrays with np.savez(path, train_x=…, train_y=…, test_x=…, test_y=…)")
     beside = [o.name for o in path.parent.iterdir()] if os.path.isdir(path.parent) else []
     near = get_close_matches(path.name, beside, n=1)
     hint = f' Did you mean {str(path.parent/near[0])!r}?' if near else ''

@@ -96,8 +96,11 @@ def _parts_of(path)->dict: # part -> class -> files
     "The files of the training and the test set in a folder"
     test = next((path/d for d in ('test', 'val') if (path/d).is_dir()), None)
     if test is None or not (path/'train').is_dir():
+        inside = path.iterdir() if path.is_dir() else ()
+        there = ', '.join(sorted(o.name for o in inside if o.name[0] != '.')[:5])
+        hint = f" (it holds {there})" if there else ''
         raise ValueError(f"{path} must hold the folders train/ and test/ (or val/), "
-                         "with a folder for each class in them")
+                         f"with a folder for each class in them{hint}")
     left = Counter()
     found = dict(train=class_files(path/'train', left), test=class_files(test, left))
     _same_classes(path, found)

@@ -96,9 +96,9 @@ def _check_disk(place, n, size):
     place.mkdir(parents=True, exist_ok=True)
     need, free = 3*n*size**2, shutil.disk_usage(place).free
     if need > free:
-        raise ValueError(f"{n:,} images of {size}×{size} take {need/1e9:.1f} GB, and {place} has "
-                         f"{free/1e9:.1f} GB free: take a smaller size, or set ICD_NB_DATA to a "
-                         "folder on a larger disk")
+        raise ValueError(f"{n:,} images of {size}×{size} take {need/1e9:.3g} GB, and the disk of "
+                         f"{data_home()} has {free/1e9:.3g} GB free: take a smaller size, or set "
+                         "ICD_NB_DATA to a folder on a larger disk")
 
 # %% ../../nbs/01k_pictures.ipynb #decoded
 def decoded(name, parts:dict, # `{'train': files, 'test': files}`
