@@ -55,14 +55,15 @@ class Fed:
 # %% ../nbs/03e_rows.ipynb #listener
 class Listener:
     "Recognises, among the calls of one forward pass, those that feed a head"
-    def __init__(self, probing:bool): # is it to be said in what other way the last map was read?
-        self.probing, self.otherwise = probing, ''
+    def __init__(self, place:tuple): # as in `CellRows`
+        self.probing, self.otherwise = place is None, '' # in what other way the last map was read
+        self.tokens = place is None or len(place[0]) == 2 # are tokens of interest?
         self.part = None # a tensor of an earlier call, and the map that it is a part of
         self.hw, self.seen = None, [] # sizes of the images, and of maps so far
 
     def hear(self, func, args, kwargs, out)->Fed: # None for other calls
         "What this call feeds to a head, if it can be one"
-        self.look(func, args, out)
+        if self.tokens: self.look(func, args, out)
         fmap = averaged_map(func, args, kwargs, out, self.part)
         whole = part_of_map(func, args, kwargs, out)
         if whole is not None:
@@ -70,7 +71,7 @@ class Listener:
             self.seen.append(tuple(whole.shape[2:]))
         if self.probing: self.otherwise = read_otherwise(func, args, out) or self.otherwise
         if fmap is not None: return Fed(fmap, tuple(fmap.shape[1:]))
-        found = tokens_that_feed(func, args, kwargs, out)
+        found = tokens_that_feed(func, args, kwargs, out) if self.tokens else None
         return self.from_tokens(*found) if found else None
 
     def look(self, func, args, out):
@@ -102,7 +103,7 @@ class CellRows(TorchFunctionMode):
                 ):
         super().__init__()
         self.wanted, self.rows, self.autocast = place, rows, autocast
-        self.count, self.place, self.listener = Counter(), None, Listener(place is None)
+        self.count, self.place, self.listener = Counter(), None, Listener(place)
         self.fed, self.after, self.passed = None, [], False
     @property
     def fmap(self): return self.fed.fmap
