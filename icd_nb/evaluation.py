@@ -12,7 +12,8 @@ from torch import nn
 from .data import test_batches
 from .data.batches import exact_device
 from .data.loaders import check_data
-from .decoupling import eval_mode, main_logits
+from .decoupling import eval_mode
+from .logits import main_logits
 from .params import checked, network, taking, whole_number
 from .speed import on_card, to_model_dtype
 

@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from safetensors.torch import load_file
 from torch import nn
 from .core import check_choice, generator
-from .decoupling import main_logits
+from .logits import main_logits
 from .extras import optional
 from .files import writing
 from . import history # gives a student its result

@@ -12,6 +12,7 @@ from torch import Tensor
 from .core import check_choice, parse_scales
 from .decoupling import complementary
 from .gram import scale_weights, structure_loss, structures
+from .information import adaptive_structure_loss
 from .kd import CE, DKD, KD, NKD, dkd_loss, kd_loss, nkd_loss
 from .params import above_0, checked, from_0
 from .pooling import cell_slices
@@ -93,7 +94,7 @@ class Structure(Term):
     name, needs_local = 'structure', True
     def __init__(self, T:float=2., weights:str='rank'):
         super().__init__()
-        check_choice(weights, ('rank', 'equal'), 'weighting of scales')
+        check_choice(weights, ('rank', 'equal', 'adaptive'), 'weighting of scales')
         self.T, self.weights = checked(T, above_0, 'Structure: T'), weights
     def structures(self, t): # the teacher's, computed once
         def compute():
@@ -101,8 +102,9 @@ class Structure(Term):
             return structures(z, t.scales, self.T)
         return t.memo(('structures', self.T), compute)
     def forward(self, s, t, y):
-        weights = scale_weights(t.scales, self.weights)
-        return structure_loss(s.local.transpose(1, 2), self.structures(t), weights, self.T)
+        z, st = s.local.transpose(1, 2), self.structures(t)
+        if self.weights == 'adaptive': return adaptive_structure_loss(z, st, self.T)
+        return structure_loss(z, st, scale_weights(t.scales, self.weights), self.T)
 
 def icd_loss(s:Tensor, # student local logits `[B,K,P]`
              t:Tensor, # teacher local logits `[B,K,P]`

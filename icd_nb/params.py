@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PARAMETERS', 'whole_number', 'number', 'taking', 'maybe', 'text', 'path_text', 'path_of', 'yes_or_no', 'one_of',
-           'several', 'seed_list', 'workers_of', 'check_parameter', 'check_parameters']
+           'several', 'seed_list', 'workers_of', 'scales_or_auto', 'check_parameter', 'check_parameters']
 
 # %% ../nbs/00a_params.ipynb #params-imports
 import ast, math, os, re
@@ -183,10 +183,16 @@ def workers_of(value):
     except ValueError as e:
         raise ValueError(f'{e}, dask:ADDRESS, or slurm:partition=NAME') from None
 
+def scales_or_auto(value):
+    "A list of scales, or `auto`"
+    if value == 'auto': return value
+    try: return parse_scales(value)
+    except ValueError as e: raise ValueError(f'{e}, or auto') from None
+
 PARAMETERS = dict(
     dataset=path_text, data_dir=maybe(path_text), out_dir=maybe(path_text), ledger=maybe(path_text),
     checkpoints=maybe(path_text), teacher_checkpoint=maybe(path_text),
-    scales=maybe(parse_scales), gamma=number(strict=False), dkd_beta=maybe(number()),
+    scales=maybe(scales_or_auto), gamma=number(strict=False), dkd_beta=maybe(number()),
     warmup=maybe(number(strict=False)), clip=maybe(number(strict=False)),
     epochs=maybe(whole_number()), teacher_epochs=maybe(whole_number()), seeds=seed_list,
     bs=whole_number(), lr=maybe(number()),

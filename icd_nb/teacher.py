@@ -109,7 +109,8 @@ class Teacher:
 def check_map(who, scorer, scales):
     "Refuse cells of a map with a single place; warn where several cells see the same place"
     if not scales or max(scales) == 1 or not getattr(scorer, 'heads', None): return
-    places, m = next(iter(scorer.heads.values())).rows.shape[1], max(scales)
+    H, W = next(iter(scorer.heads.values())).grid
+    places, m = H*W, max(scales)
     if places == 1:
         raise ValueError(f"{who}: the last feature map is 1×1 for images of this size, so that "
                          "all cells are the whole image: take larger images, a network that "

@@ -36,6 +36,23 @@ def test_other_scales(reproduce):
     assert done.returncode == 0, done.stderr[-3000:]
     assert report['settings']['scales'] == [4, 1]
 
+def test_scales_that_the_teacher_chooses(reproduce, tmp_path):
+    "The choice is a list before anything is planned; reasons and cost are printed, and stored with every result that has it"
+    done, report = reproduce(scales='auto', methods='kd,sd_kd', teacher_epochs=1)
+    assert done.returncode == 0, done.stderr[-3000:]
+    chosen = report['scales_chosen']
+    assert report['settings']['scales'] == chosen['scales'] == [1, 2, 4]
+    assert chosen['criterion'] == 'detail' and chosen['adds']['4'] > .05 and len(chosen['scores']) == 7
+    assert chosen['seconds'] > 0 and chosen['share_of_a_training'] > 0
+    text = ''.join(''.join(o.get('text', '')) for _, o in outputs_of(tmp_path/'out.ipynb'))
+    assert 'the scales are chosen when the teacher has been trained' in text
+    assert 'scales [1, 2, 4], chosen by detail on 64 images in ' in text and '% of the time of one training' in text
+    results = {m: json.loads(next(tmp_path.rglob(f'*-resnet8-{m}-*/result.json')).read_text()) for m in ('kd', 'sd_kd')}
+    assert results['sd_kd']['scales_chosen']['adds'] == chosen['adds'] and results['sd_kd']['settings']['scales'] == [1, 2, 4]
+    assert 'scales_chosen' not in results['kd']
+    _, given = reproduce(scales='[1,2,4]', methods='kd,sd_kd', teacher_epochs=1)
+    assert given['runs'] == report['runs'] and 'scales_chosen' not in given # the same runs, trained once
+
 def test_the_settings_of_the_pair(reproduce, tmp_path):
     "β, warm-up and clipping as published with method and pair, unless they are given; what was used stands in result.json"
     done, report = reproduce(methods='kd,sd_dkd,icd_dkd,sp', epochs=2)
@@ -81,7 +98,7 @@ def defaults():
 @pytest.mark.parametrize('wrong, says', [
     (dict(methods='icd_kb'), "parameter methods = 'icd_kb': unknown method 'icd_kb'. Did you mean 'icd_kd'?"), (dict(methods=None), 'parameter methods = None: name at least one method'),
     (dict(dataset='minibird'), "Did you mean 'minibirds'?"), (dict(teacher='resnet18'), "Did you mean 'ResNet18' or 'torchvision/resnet18'"),
-    (dict(teacher_checkpoint='nowhere.pt'), "teacher_checkpoint 'nowhere.pt': there is no such file"), (dict(scales='[1,1]'), 'a scale stands there twice'),
+    (dict(teacher_checkpoint='nowhere.pt'), "teacher_checkpoint 'nowhere.pt': there is no such file"), (dict(scales='[1,1]'), 'a scale stands there twice'), (dict(scales='auto2'), 'like "[1,2,4]", or auto, or None'),
     (dict(seeds='0-3'), 'or which, such as "[0,1,2,3]"'), (dict(seeds='[0,0]'), 'the seed 0 stands there twice'),
     (dict(n_train='all'), "parameter n_train = 'all': a whole number from 1 to 1000000000, or None"), (dict(lr='auto'), "parameter lr = 'auto': a number above 0, or None"),
     (dict(epochs=1e300), 'parameter epochs = 1e+300: a whole number from 1'), (dict(clip='none'), 'parameter clip'), (dict(dkd_beta=4), 'none of the methods has this hyper-parameter')])

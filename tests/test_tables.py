@@ -346,12 +346,14 @@ TRIAL = dict(run='true', minutes=5, dataset='minibirds', pairs='resnet8:resnet8'
 
 def test_a_table_notebook_trains_its_runs(homes, tmp_path):
     homes = homes | dict(ICD_NB_RUNS=str(tmp_path/'runs'))
-    params = TRIAL | dict(methods='sd_kd,icd_kd', ledger=tmp_path/'results')
+    params = TRIAL | dict(methods='sd_kd,icd_kd', scales='auto', ledger=tmp_path/'results')
     done = papermill('91_cifar100', homes, tmp_path/'out.ipynb', **params)
     assert done.returncode == 0, done.stderr[-3000:]
     text, files = shown(tmp_path/'out.ipynb'), sorted((tmp_path/'results').iterdir())
     assert 'Nothing is missing.' in text and 'Of 1 comparisons' in text and 'MiniBirds-160+80-seed0, 1 of ' in text
     assert len(files) == 5 and not [o.name for o in files if str(tmp_path) in o.read_text() or str(ROOT) in o.read_text()]
+    assert 'resnet8: scales [1, 2, 4], chosen by detail on 64 images' in text and '-p scales auto' in text
+    assert [json.loads(o.read_text()).get('scales_chosen', {}).get('scales') for o in files] == [[1, 2, 4]]*4 + [None] # the teacher's comes last
     files[1].unlink()
     papermill('91_cifar100', homes, tmp_path/'out.ipynb', **params)
     assert sorted((tmp_path/'results').iterdir()) == files and 'seed 1: icd_kd' in shown(tmp_path/'out.ipynb')
@@ -361,7 +363,7 @@ def test_the_ablations_fill_theirs(homes, tmp_path):
     done = papermill('93_ablations', homes, tmp_path/'out.ipynb', **TRIAL | dict(ablations='cells of SDD; weights of the scales', ledger=tmp_path/'results'))
     assert done.returncode == 0, done.stderr[-3000:]
     text = shown(tmp_path/'out.ipynb')
-    assert 'Nothing is missing.' in text and re.search(r'\| equal \| 2 \| [\d.]+ ± ', text) and re.search(r'\| complementary \| 2 \|.*± .* \| – \|', text)
+    assert 'Nothing is missing.' in text and re.search(r'\| equal \| 2 \| [\d.]+ ± ', text) and re.search(r'\| adaptive \| 2 \| [\d.]+ ± ', text) and re.search(r'\| complementary \| 2 \|.*± .* \| – \|', text)
 
 @pytest.mark.parametrize('wrong, says', [(dict(mintues=3), "Did you mean 'minutes'?"), (dict(pairs='resnet32x4'), 'write pairs like'), (dict(run='maybe'), 'true or false'), (dict(methods='icd_kb'), "Did you mean 'icd_kd'?")])
 def test_bad_parameters_stop(wrong, says, homes, tmp_path):

@@ -11,7 +11,7 @@ import torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor
 from ..scores import Scores, in_single
-from .layers import pair_stages, record, spatial_size, stages
+from .layers import first_tensor, layouts, pair_stages, spatial_size, stages
 from ..losses import CE, KD, method
 from ..records import published
 from ..terms import Objective, Term
@@ -33,6 +33,7 @@ class FeatureTerm(Term):
         super().__init__()
         self.layers = None if layers is None else [tuple(p) for p in layers]
         self.adapters = None
+        self.layouts = {}, {} # of the layers of student and teacher: name → `Layout`
 
     @property
     def student_layers(self): return tuple(dict.fromkeys(s for s, _ in self.layers or ()))
@@ -64,18 +65,19 @@ def compare_all(self:FeatureTerm, pairs, s, y)->Tensor:
 @patch
 def bind(self:FeatureTerm, student, teacher, x, # images `[B,3,H,W]`
          labels=None): # of all training images
-    "Choose the layers, or check those that were given"
+    "Choose the layers, or check those that were given, and see where they have their places"
     if self.layers is None: self.layers = self.default_layers(student, teacher, x)
-    for model, names in ((student, self.student_layers), (teacher, self.teacher_layers)):
-        with record(model, names): pass
+    self.layouts = (layouts(student, x, self.student_layers),
+                    layouts(teacher, x, self.teacher_layers))
 
 # %% ../../nbs/07_features.ipynb #layer-output
-def _layer_output(scores:Scores, layer:str, who:str)->Tensor:
-    "The output of `layer` in `scores`, in fp32 at least"
+def _layer_output(scores:Scores, layer:str, who:str, layouts=())->Tensor:
+    "The output of `layer` in `scores`, as a map where it has places, in fp32 at least"
     if layer not in scores.feats:
         raise ValueError(f"{who}: the scores hold no output of layer {layer!r}; "
                          f"fill Scores.feats with `record(model, [{layer!r}])`")
     f = scores.feats[layer]
+    if layer in layouts: f = first_tensor(f)
     if not isinstance(f, Tensor):
         raise ValueError(f"{who}: layer {layer!r} returns a {type(f).__name__}; "
                          "choose a layer that returns one tensor")
@@ -84,7 +86,7 @@ def _layer_output(scores:Scores, layer:str, who:str)->Tensor:
                          f"for {len(scores.logits)} images, "
                          "one per cell if it lies behind the average over places; "
                          "choose a layer before it, or its input, as in 'avgpool:in'")
-    return in_single(f)
+    return in_single(layouts[layer].map(f) if layer in layouts else f)
 
 def _shapes(a, fs, b, ft):
     return f"{a!r} of the student is {list(fs.shape)} and {b!r} of the teacher {list(ft.shape)}"
@@ -106,10 +108,9 @@ def pairs(self:FeatureTerm, s:Scores, t:Scores)->list: # `[(student's, teacher's
     if self.layers is None:
         raise ValueError(f"{self.name}: no layers yet; call bind(student, teacher, x), "
                          "or give layers=[(student_layer, teacher_layer)]")
-    found = []
-    for a, b in self.layers:
-        fs, ft = _layer_output(s, a, self.name), _layer_output(t, b, self.name).detach()
-        found.append((fs, ft))
+    ls, lt = self.layouts
+    found = [(_layer_output(s, a, self.name, ls), _layer_output(t, b, self.name, lt).detach())
+             for a, b in self.layers]
     for (a, b), (fs, ft) in zip(self.layers, found): self._check_pair(a, fs, b, ft)
     return found
 

@@ -12,21 +12,21 @@ from matplotlib.patches import Rectangle
 from torch import nn
 from ..core import parse_scales
 from ..extras import optional
-from ..decoupling import CellRows, Scorer, complementary, eval_mode, find_head, main_logits
+from ..decoupling import Scorer, complementary, eval_mode, find_head
 from ..gram import gram_matrix, structure
+from ..logits import main_logits
 from ..pooling import cell_boxes, cell_slices
+from ..rows import CellRows
 from ..style import COLOURS, WIDTH
 
 # %% ../../nbs/10a_one_image.ipynb #score-map
-def score_map(model:nn.Module, # a CNN that averages its last feature map, as it is
+def score_map(model:nn.Module, # as it is; its head is found, not named
               x:torch.Tensor # images `[B,3,S,S]`
              )->torch.Tensor: # `[B,K,H,W]`, in the size of the last feature map
     "The scores of every place of the last feature map: the class activation map (arXiv 1512.04150)"
     with eval_mode(model):
         head = find_head(model, x, (1,))
-        whole = torch.full_like(head.rows[:1], 1/head.rows.shape[1])
-        places = torch.eye(head.rows.shape[1]).to(head.rows)
-        forward = CellRows(head.place, torch.cat([whole, places]))
+        forward = CellRows(head.place, head.place_rows)
         with forward: scores = main_logits(model(x))
     scores = scores.unflatten(0, (len(x), -1))[:,1:].transpose(1, 2)
     return scores.unflatten(2, forward.fmap.shape[2:])

@@ -14,7 +14,8 @@ from torch import nn
 from ..core import check_choice, get_device
 from ..data import test_batches
 from ..extras import optional
-from ..decoupling import CellRows, Scorer, eval_mode
+from ..decoupling import Scorer, eval_mode
+from ..rows import CellRows
 from ..style import COLOURS, WIDTH, colour_of, show_pictures
 
 # %% ../../nbs/10b_test_set.ipynb #outputs
@@ -37,8 +38,14 @@ class Outputs:
         "Accuracy in percent"
         return 100*float(self.right.double().mean())
 
+def _with_map(scorer, x)->tuple: # its scores, and the map that feeds its head
+    head = scorer.probe(x[:1])
+    if head.layout: return scorer(x), head.layout.map(scorer.named.features(scorer.model, x))
+    with CellRows(head.place) as forward: s = scorer(x)
+    return s, forward.fmap
+
 @torch.no_grad()
-def outputs(model:nn.Module, # a CNN that averages its last feature map, as it is
+def outputs(model:nn.Module, # as it is
             data, # an `ImageData`
             scales=(1,2,4), device='auto', bs=250)->Outputs:
     "What `model` says about the test images of `data`, on the host"
@@ -46,8 +53,8 @@ def outputs(model:nn.Module, # a CNN that averages its last feature map, as it i
     scorer = Scorer(model.to(device), scales)
     with eval_mode(model):
         for b in test_batches(data, bs, device):
-            with CellRows() as forward: s = scorer(b.x) # its last averaged map feeds the head
-            found.append((s.logits, s.local, forward.fmap.mean((2,3)), b.y))
+            s, fmap = _with_map(scorer, b.x)
+            found.append((s.logits, s.local, fmap.mean((2,3)), b.y))
     parts = [torch.cat(part).cpu() for part in zip(*found)]
     return Outputs(*parts, scorer.scales)
 

@@ -51,7 +51,8 @@ def ablations(pair:Run)->dict: # title → {name of a variant: its run}
         "NKD's mask": two('nkd', 'as published', 'without target', drop_target=True),
         "SD-NKD's mask": two('sd_nkd', 'as published', 'without target', drop_target=True),
         'Gram temperature': by('T', 'gram_T', (1, 2, 4, 8), 'icd_kd'),
-        'weights of the scales': two('icd_kd', 'by rank', 'equal', weights='equal'),
+        'weights of the scales': two('icd_kd', 'by rank', 'equal', weights='equal')
+        | {'adaptive': variant(pair, 'icd_kd', weights='adaptive')},
         'pooling': two('icd_kd', 'chained (code)', 'direct (paper)', chained=False)}
 
 ABLATION_TITLES = [*ablations(published_run('minibirds', 'resnet14', 'resnet8'))]

@@ -56,6 +56,7 @@ class Lab:
         self.folder = Path(folder or runs_home()).expanduser()
         self.teachers = Path(teachers or runs_home()/'teachers').expanduser()
         self.teacher, self.teacher_name = teacher, teacher_name
+        self.notes = {} # (teacher, *scales) → what the results of such runs say besides
         self.speed, self.data_id = speed.on(self.device), data.fingerprint
 
     @property
@@ -175,7 +176,9 @@ def _train_group(self:Lab, group, deadline, bar): # side by side
 def _write(self:Lab, run, student): # the schema of a result: notebook 12
     teacher = {} if run.method == 'ce' else dict(teacher=self.about_teacher)
     result = dict(schema=2, method=run.method, seed=run.seed, **student.result(),
-                  settings=self.settings(run), **teacher, versions=versions(self.device),
+                  settings=self.settings(run), **teacher,
+                  **self.notes.get((run.teacher, *run.settings.get('scales', ())), {}),
+                  versions=versions(self.device),
                   speed=self.speed.record(self.device), history=student.history)
     write_json(self.run_folder(run)/'result.json', sealed(result))
 

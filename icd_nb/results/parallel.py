@@ -18,28 +18,28 @@ from .run import teacher_run
 from .sharing import Job, share, spread
 
 # %% ../../nbs/12k_parallel.ipynb #in-a-worker
-def _folders(lab)->tuple: # where runs and teachers lie
-    return str(lab.folder.absolute()), str(lab.teachers.absolute())
+def _own(lab)->tuple: # what is the lab's own: where runs and teachers lie, and its notes
+    return str(lab.folder.absolute()), str(lab.teachers.absolute()), lab.notes
 
-def _lab(line, p, folders)->Lab:
-    lab = make_lab(p, folders[0])
-    lab.teachers, lab.bar = Path(folders[1]), line
+def _lab(line, p, own)->Lab:
+    lab = make_lab(p, own[0])
+    lab.teachers, lab.notes, lab.bar = Path(own[1]), own[2], line
     return lab
 
-def _ready(line, p, folders, ledger, run, until)->bool:
+def _ready(line, p, own, ledger, run, until)->bool:
     left = until - time.time()
-    return ready_teacher(ledger, _lab(line, p, folders), run, time.monotonic() + left,
+    return ready_teacher(ledger, _lab(line, p, own), run, time.monotonic() + left,
                          p['teacher_epochs'], p['checkpoints'])
 
-def _fill(line, p, folders, ledger, runs, until)->bool:
-    return fill(ledger, runs, _lab(line, p, folders), (until - time.time())/60,
+def _fill(line, p, own, ledger, runs, until)->bool:
+    return fill(ledger, runs, _lab(line, p, own), (until - time.time())/60,
                 p['teacher_epochs'], p['checkpoints'])
 
-def _teach(line, p, folders, teaching)->bool:
-    return bool(_lab(line, p, folders).teacher_lab.run([teaching]))
+def _teach(line, p, own, teaching)->bool:
+    return bool(_lab(line, p, own).teacher_lab.run([teaching]))
 
-def _train(line, p, folders, teaching, weights, runs)->bool:
-    lab = _lab(line, p, folders)
+def _train(line, p, own, teaching, weights, runs)->bool:
+    lab = _lab(line, p, own)
     lab.use_teacher(teaching, **weights)
     return len(lab.run(runs)) == len(runs)
 
@@ -74,7 +74,7 @@ def fill_shared(ledger:Ledger, runs, lab:Lab, p:dict, # filled parameters of a t
                )->bool: # is all of it done?
     "Like `fill`, by the workers of any executor"
     until, shape = time.time() + 60*p['minutes'], (lab.data.num_classes, lab.data.augment.size)
-    sent = p | dict(workers=None), _folders(lab), ledger
+    sent = p | dict(workers=None), _own(lab), ledger
     groups, untrained = _missing(ledger, runs, lab, p, shape)
     jobs = [Job(f'teacher {name}', _ready, (*sent, run, until),
                 operations([teacher_run(run, p['teacher_epochs'])], shape))
@@ -91,7 +91,7 @@ def teach_shared(lab:Lab, p:dict, # filled parameters of notebook 90
                  teaching, # the `teacher_run`
                  executor):
     "Have a worker train the teacher"
-    sent = p | dict(workers=None), _folders(lab), teaching
+    sent = p | dict(workers=None), _own(lab), teaching
     share([Job(f'teacher {teaching.student}', _teach, sent)], executor, lab.folder)
 
 def train_shared(lab:Lab, # with its teacher
@@ -99,7 +99,7 @@ def train_shared(lab:Lab, # with its teacher
                  runs, executor, n:int=1 # of its workers
                 )->list: # one dict for each run that has a result
     "Like `Lab.run`, by the workers of any executor"
-    groups, sent = spread(lab.todo(runs), n), (p | dict(workers=None), _folders(lab))
+    groups, sent = spread(lab.todo(runs), n), (p | dict(workers=None), _own(lab))
     jobs = [Job(name, _train, (*sent, teaching, weights, group), operations(group))
             for name, group in zip(_named(groups), groups)]
     share(jobs, executor, lab.folder)

@@ -122,12 +122,14 @@ _KEYS = ('schema', 'method', 'seed', 'top1_last', 'top1_best', 'top5_last', 'top
 
 def write_report(p:dict, # filled parameters
                  teacher:dict, # as `Lab.about_teacher`
-                 results, path)->dict:
+                 results, path,
+                 **more # further entries
+                )->dict:
     "`result.json`: the settings, one line per run, and the summary that the table shows"
     runs = [{k: o[k] for k in _KEYS if k in o} for o in results]
     summary = {row['method']: row for row in summary_rows(results)}
     versions = results[0]['versions'] if results else {}
     report = dict(settings=used_parameters(p), teacher=teacher, runs=runs, summary=summary,
-                  versions=versions)
+                  versions=versions, **more)
     write_json(path, report)
     return report

@@ -7,7 +7,7 @@ __all__ = ['TABLE_PARAMETERS', 'ABLATION_PARAMETERS', 'fill_table_parameters', '
            'fill_or_plan']
 
 # %% ../../nbs/12f_requests.ipynb #requests-imports
-import re, shlex
+import re, shlex, time
 from dataclasses import replace
 from pathlib import Path
 from ..core import project_root, runs_home
@@ -15,7 +15,8 @@ from ..data import DATASETS
 from ..methods import methods_of, pair_scales
 from ..params import PARAMETERS, maybe, one_of, several
 from .ablations import ABLATION_TITLES, ablations
-from .fill import fill, has_result, plan, plan_table
+from .autoscales import AUTO, choose_for, with_scales
+from .fill import fill, has_result, plan, plan_table, ready_teacher
 from .ledger import Ledger
 from .parallel import fill_shared
 from .published import published_run, same_pair
@@ -32,7 +33,7 @@ _SHARED = ('run minutes ledger checkpoints seeds epochs teacher_epochs dataset d
            'precision compile graph n_train n_test workers').split()
 _ablation = one_of(ABLATION_TITLES, 'ablation')
 _COMMON = {k: PARAMETERS[k] for k in _SHARED} | dict(pairs=maybe(several(network_pair, 'pair')))
-TABLE_PARAMETERS = _COMMON | dict(methods=maybe(_methods))
+TABLE_PARAMETERS = _COMMON | dict(methods=maybe(_methods), scales=PARAMETERS['scales'])
 ABLATION_PARAMETERS = _COMMON | dict(ablations=maybe(several(_ablation, 'ablation', ';')))
 
 def _usual_teacher_epochs(dataset, epochs): # with a full recipe those of the data set's record
@@ -57,7 +58,8 @@ def wanted_runs(p:dict)->list:
     part = {k: p[k] for k in ('epochs', 'n_train', 'n_test')}
     pairs = [published_run(p['dataset'], *pair, **part) for pair in p['pairs']]
     if 'ablations' not in p:
-        return [same_pair(pair, m, s) for pair in pairs for s in p['seeds'] for m in p['methods']]
+        return [with_scales(same_pair(pair, m, s), p.get('scales'))
+                for pair in pairs for s in p['seeds'] for m in p['methods']]
     titles = p['ablations'] or ABLATION_TITLES
     variants = dict.fromkeys(run for pair in pairs for title in titles
                              for run in ablations(pair)[title].values())
@@ -75,6 +77,7 @@ def _differing(p): # the parameters that differ from a notebook's defaults
         methods=None if p['methods'] == methods_of('logits') else ','.join(p['methods']),
         seeds=len(seeds) if seeds == [*range(len(seeds))] else seeds,
         epochs=None if p['epochs'] == known.epochs else p['epochs'],
+        scales=list(p['scales']) if isinstance(p.get('scales'), tuple) else p.get('scales'),
         ablations='; '.join(p.get('ablations') or ()) or None,
         teacher_epochs=None if p['teacher_epochs'] in usual else p['teacher_epochs'],
         precision=None if p['precision'] == 'auto' else p['precision'],
@@ -141,7 +144,16 @@ def fill_or_plan(ledger:Ledger, p:dict, notebook:str)->str: # Markdown: what is 
     if p['run']:
         lab = make_lab(p, runs_home()/'tables')
         precision = lab.speed.precision
-        if not _train(ledger, runs, lab, p):
-            print('the rest is for the next time: run the same again')
+        runs, done = _fill(ledger, p, lab, runs)
+        if not done: print('the rest is for the next time: run the same again')
+    elif p.get('scales') == AUTO: print("until it is run, the scales are the pairs' own")
     print(command(notebook, p))
     return plan_table(plan(runs, has_result(ledger.to_frame(fresh=True), precision)))
+
+def _fill(ledger, p, lab, runs)->tuple: # the runs, with chosen scales if so asked; are all done?
+    deadline, how = time.monotonic() + 60*p['minutes'], (p['teacher_epochs'], p['checkpoints'])
+    if p.get('scales') == AUTO:
+        chosen = choose_for(lab, runs, lambda run: ready_teacher(ledger, lab, run, deadline, *how))
+        if chosen is None: return runs, False
+        runs = wanted_runs(dict(p, scales=chosen))
+    return runs, _train(ledger, runs, lab, p | dict(minutes=(deadline - time.monotonic())/60))

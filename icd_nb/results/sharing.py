@@ -161,7 +161,7 @@ def share(jobs, # `Job`s
     "Do all jobs, each once, and show how far they are"
     Path(folder).mkdir(parents=True, exist_ok=True)
     place = tempfile.TemporaryDirectory(prefix='.workers-', dir=folder, ignore_cleanup_errors=True)
-    line = progress(total=sum(job.work for job in jobs), smoothing=0,
+    line = progress(total=sum(job.work for job in jobs), smoothing=0, desc='preparing',
                     bar_format='{desc} |{bar}| {remaining} left')
     with place as d, line:
         shared = _Shared(jobs, executor, Board(Path(d).resolve()), line)

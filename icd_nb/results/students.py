@@ -13,6 +13,7 @@ from torch import nn
 from ..interpret.clusters import birds_with_parts, cluster_table
 from ..interpret.fidelity import fidelity_table
 from ..interpret.outputs import Outputs, outputs
+from ..core import parse_scales
 from ..models import load_weights
 from ..params import maybe, path_text
 from .lab import Lab, new_model
@@ -26,7 +27,8 @@ _USUAL = dict(gamma=2., dkd_beta=None, warmup=None, clip=None, teacher_epochs=No
               pretrained=False, optimizer='sgd', schedule='steps', lr_warmup=0,
               label_smoothing=0., compile=False, graph=False, track=None)
 INTERPRET_PARAMETERS = ({k: RUN_PARAMETERS[k] for k in _ASKED}
-                        | dict(networks_dir=maybe(path_text), cifar_dir=maybe(path_text)))
+                        | dict(scales=maybe(parse_scales), networks_dir=maybe(path_text),
+                               cifar_dir=maybe(path_text)))
 
 def all_parameters(p:dict)->dict: # as `fill_parameters` takes them
     "The parameters of a report, and the usual values of those that it leaves out"

@@ -15,6 +15,7 @@ from .. import style
 from ..core import project_root
 from ..methods import record_of
 from ..params import check_parameters
+from .autoscales import AUTO, choose_in, with_share
 from .export import escape_markdown
 from .ledger import to_frame
 from .parallel import teach_shared, train_shared
@@ -22,6 +23,7 @@ from .published import pair_name, recipe_title
 from .report import (
     as_trial, make_lab, plan_text, plot_curves, plot_results, result_table, write_report)
 from .run import RUN_PARAMETERS, fill_parameters, planned_runs, teacher_run
+from ..scales import Choice
 from .stats import mean_std, paired_difference
 from .workers import open_workers
 
@@ -70,8 +72,11 @@ class Study:
     "Some methods on one pair of networks, all with the same seeds"
     def __init__(self, given:dict): # checked parameters of notebook 90
         given = as_trial(given)
-        self.p = fill_parameters(given)
+        auto = given['scales'] == AUTO
+        self.p = fill_parameters(given | dict(scales=None) if auto else given)
         self.runs = planned_runs(self.p)
+        self.choice = None # of the scales
+        self._open = auto and any(run.objective.needs_local for run in self.runs)
         self.lab = make_lab(self.p, self.p['out_dir'])
         self.base = 'kd' if 'kd' in self.p['methods'] else self.p['methods'][0]
         self._teaching = teacher_run(self.runs[0], self.p['teacher_epochs'],
@@ -85,7 +90,18 @@ class Study:
     def plan(self)->str:
         "What will be done"
         weights = self.lab.find_teacher(self._teaching, **self._weights)
-        return plan_text(self.lab, self.p, weights)
+        if self._open and weights:
+            self.lab.use_teacher(self._teaching, **self._weights)
+            self._choose()
+        said = plan_text(self.lab, self.p, weights)
+        if self._open: return f'{said}\nthe scales are chosen when the teacher has been trained'
+        return f'{said}\n{self.choice}' if self.choice else said
+
+    def _choose(self)->Choice: # the scales, by the lab's teacher, and plan the runs with them
+        self.choice, self._open = choose_in(self.lab), False
+        self.p['scales'] = self.choice.scales
+        self.runs = planned_runs(self.p)
+        return self.choice
 
     def train(self):
         "Train what has no result, a teacher too, and write `result.json`"
@@ -94,12 +110,20 @@ class Study:
             with self._opened as (executor, _): teach_shared(lab, self.p, self._teaching, executor)
         lab.use_teacher(self._teaching, **self._weights)
         lab.say_teacher()
+        if self._open: print(self._choose())
         left = sum(map(len, lab.todo(self.runs)))
         print(f'{left} of {len(self.runs)} runs have no result yet')
         self._results = self._trained() if self._workers and left else lab.run(self.runs)
         for result in self._results:
             if 'error' in result: print(result['error'])
-        write_report(self.p, lab.about_teacher, self._results, lab.folder/'result.json')
+        more = self._say_cost() if self.choice else {}
+        write_report(self.p, lab.about_teacher, self._results, lab.folder/'result.json', **more)
+
+    def _say_cost(self)->dict: # what choosing the scales has cost; for `result.json`
+        chosen = with_share(self.choice, self._results)
+        if share := chosen.get('share_of_a_training'):
+            print(f'choosing the scales took {100*share:.2f} % of the time of one training')
+        return dict(scales_chosen=chosen)
 
     @property
     def _opened(self): return open_workers(self._workers, self.p['device'], self.lab.folder)
