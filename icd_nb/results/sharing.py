@@ -13,6 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from fastcore.basics import patch
 from tqdm.std import tqdm
 from ..checkpoint import STOP
 from ..core import progress, read_json, write_json
@@ -116,44 +117,54 @@ class _Shared: # jobs, and what has become of them
 
     def number(self, job): return str(self.jobs.index(job))
 
-    def take(self, job, future):
-        try: result, error, said = future.result()
-        except Exception as e: return self.again(job, e)
-        for text in said.splitlines(): self.tell(text)
-        if error: raise error
-        self.results[job.name] = result
+# %% ../../nbs/11i_sharing.ipynb #take
+@patch
+def take(self:_Shared, job, future):
+    try: result, error, said = future.result()
+    except Exception as e: return self.again(job, e)
+    for text in said.splitlines(): self.tell(text)
+    if error: raise error
+    self.results[job.name] = result
 
-    def end(self, job, result):
-        self.waiting.remove(job)
-        self.results[job.name] = result
+@patch
+def end(self:_Shared, job, result):
+    self.waiting.remove(job)
+    self.results[job.name] = result
 
-    def again(self, job, why):
-        self.deaths[job.name] += 1
-        self.waiting.insert(0, job)
-        said = f'the worker of {job.name} died ({type(why).__name__})'
-        if self.deaths[job.name] == 1:
-            return self.tell(f'{said}: another goes on from its last checkpoint')
-        self.end(job, None)
-        self.tell(f'{said}, for the second time: this job is given up')
+@patch
+def again(self:_Shared, job, why):
+    self.deaths[job.name] += 1
+    self.waiting.insert(0, job)
+    said = f'the worker of {job.name} died ({type(why).__name__})'
+    if self.deaths[job.name] == 1:
+        return self.tell(f'{said}: another goes on from its last checkpoint')
+    self.end(job, None)
+    why = next(iter(str(why).splitlines()), '')
+    self.tell(f'{said}, for the second time: this job is given up. {why}'.strip())
 
-    def tell(self, text):
-        if text not in self.told: tqdm.write(text)
-        self.told.add(text)
+@patch
+def tell(self:_Shared, text):
+    if text not in self.told: tqdm.write(text)
+    self.told.add(text)
 
-    def show(self):
-        self.line.n, at_work = sum(job.work for job in self.jobs if job.name in self.results), []
-        for job in self.running.values():
-            if not (said := self.board.said(self.number(job))): continue
-            part = said[0]/max(1, said[1])
-            self.line.n += job.work*part
-            at_work.append(f'{job.name} {part:.0%}')
-        done = f'{len(self.results)} of {len(self.jobs)} done'
-        self.line.set_description_str('; '.join([done, *at_work])[:70])
+# %% ../../nbs/11i_sharing.ipynb #show
+@patch
+def show(self:_Shared):
+    self.line.n, at_work = sum(job.work for job in self.jobs if job.name in self.results), []
+    for job in self.running.values():
+        if not (said := self.board.said(self.number(job))): continue
+        part = said[0]/max(1, said[1])
+        self.line.n += job.work*part
+        at_work.append(f'{job.name} {part:.0%}')
+    done = f'{len(self.results)} of {len(self.jobs)} done'
+    self.line.set_description_str('; '.join([done, *at_work])[:70])
 
-    def stop(self):
-        self.board.stop()
-        wait([o for o, job in self.running.items() if self.board.said(self.number(job))])
+@patch
+def stop(self:_Shared):
+    self.board.stop()
+    wait([o for o, job in self.running.items() if self.board.said(self.number(job))])
 
+# %% ../../nbs/11i_sharing.ipynb #share-fn
 def share(jobs, # `Job`s
           executor, # any of `concurrent.futures`
           folder # that the workers see too; what they say lies there meanwhile
