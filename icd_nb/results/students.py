@@ -25,7 +25,7 @@ _ASKED = ('dataset data_dir teacher student methods scales epochs seeds device o
           'teacher_checkpoint n_train n_test precision').split()
 _USUAL = dict(gamma=2., dkd_beta=None, warmup=None, clip=None, teacher_epochs=None, bs=64, lr=None,
               pretrained=False, optimizer='sgd', schedule='steps', lr_warmup=0,
-              label_smoothing=0., compile=False, graph=False, track=None)
+              label_smoothing=0., compile=False, graph=False, track=None, workers=None)
 INTERPRET_PARAMETERS = ({k: RUN_PARAMETERS[k] for k in _ASKED}
                         | dict(scales=maybe(parse_scales), networks_dir=maybe(path_text),
                                cifar_dir=maybe(path_text)))
