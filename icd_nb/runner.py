@@ -54,7 +54,7 @@ class _Engine(NBClientEngine):
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, start_timeout=60, **kwargs):
         client = _Client(nb_man, kernel_name=kernel_name, startup_timeout=start_timeout,
-                         timeout=None, extra_arguments=['--IPKernelApp.log_level=ERROR'])
+                         timeout=None, extra_arguments=['--IPKernelApp.log_level=CRITICAL'])
         client.terminal = Terminal()
         client.execute()
 
