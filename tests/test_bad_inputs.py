@@ -185,7 +185,7 @@ def training_rows(): # recipe, speed, students and what trains them
     yield 'fit: no gradient', trained, no_gradient(), 'no gradient reaches the weights'
     yield 'fit: images changed', trained, [Made(lambda z, x: (x.mul_(2), z)[1])], 'changes its images in place'
     yield 'fit: errors of its own', trained, [Made(lambda z, x: z.nothing), Made(lambda z, x: [][1]), Made(lambda z, x: {}['a']), Made(lambda z: z), Made(lambda z, x: z @ z)], 'does not take these images'
-    yield 'fit: other outputs', trained, [Made(lambda z, x: dict(out=z)), Made(lambda z, x: [z]), Made(lambda z, x: (x, z)), Made(lambda z, x: z.mean()), Made(lambda z, x: z[0]), Made(lambda z, x: z[:, :, None, None]), Made(lambda z, x: None)], 'instead of logits'
+    yield 'fit: other outputs', trained, [Made(lambda z, x: (z, z + 1)), Made(lambda z, x: dict(a=z, b=2*z)), Made(lambda z, x: dict(out=x)), Made(lambda z, x: z.mean()), Made(lambda z, x: z[0]), Made(lambda z, x: z[:, :, None, None]), Made(lambda z, x: None)], 'instead of logits'
     def together(v): return fit_many([Student(o, recipe=Recipe(1, 4)) for o in v], DATA, device='cpu')
     yield 'fit_many: one network', together, [[one := Net(), one], [one, nn.Sequential(one)], [Net(), one, nn.ModuleList([one])[0]]], 'share their weights'
     yield 'fit: seed', lambda v: fit(fresh(), DATA, seed=v, device='cpu'), [None, 'x', 2.5, -1, NAN, [0]], 'seed'
