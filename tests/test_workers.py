@@ -40,6 +40,18 @@ def untimed(o):
 def contents(folder)->dict: # every file of the ledger, hidden ones too
     return {o.name: untimed(json.loads(o.read_text())) for o in (folder/'results').iterdir()}
 
+@pytest.fixture(scope='module', autouse=True)
+def one_thread():
+    "Here and in every process that is started: sums over other numbers of threads are rounded otherwise"
+    import torch
+    before, said = torch.get_num_threads(), os.environ.get('OMP_NUM_THREADS')
+    torch.set_num_threads(1)
+    os.environ['OMP_NUM_THREADS'] = '1'
+    yield
+    torch.set_num_threads(before)
+    if said is None: del os.environ['OMP_NUM_THREADS']
+    else: os.environ['OMP_NUM_THREADS'] = said
+
 @pytest.fixture(scope='module')
 def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp('alone')
@@ -66,7 +78,8 @@ class Killer(threading.Thread):
         if in_the_middle(self.folder): os.kill(self.pids()[0], signal.SIGKILL); self.killed = True
 
 def test_local_processes_of_which_one_is_killed(alone, tmp_path, capsys):
-    killer = Killer(tmp_path, lambda: [o.pid for o in multiprocessing.active_children()])
+    others = {o.pid for o in multiprocessing.active_children()} # a DataLoader's, of an earlier test
+    killer = Killer(tmp_path, lambda: [o.pid for o in multiprocessing.active_children() if o.pid not in others])
     assert go(tmp_path, 2)
     assert killer.killed and 'died (BrokenProcessPool): another goes on from its last checkpoint' in capsys.readouterr().out
     assert contents(tmp_path) == alone
