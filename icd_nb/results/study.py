@@ -86,58 +86,64 @@ class Study:
         self._results, self._workers = None, self.p.get('workers')
         style.use()
 
-    @property
-    def plan(self)->str:
-        "What will be done"
-        weights = self.lab.find_teacher(self._teaching, **self._weights)
-        if self._open and weights:
-            self.lab.use_teacher(self._teaching, **self._weights)
-            self._choose()
-        said = plan_text(self.lab, self.p, weights)
-        if self._open: return f'{said}\nthe scales are chosen when the teacher has been trained'
-        return f'{said}\n{self.choice}' if self.choice else said
+@patch(as_prop=True)
+def plan(self:Study)->str:
+    "What will be done"
+    weights = self.lab.find_teacher(self._teaching, **self._weights)
+    if self._open and weights:
+        self.lab.use_teacher(self._teaching, **self._weights)
+        self._choose()
+    said = plan_text(self.lab, self.p, weights)
+    if self._open: return f'{said}\nthe scales are chosen when the teacher has been trained'
+    return f'{said}\n{self.choice}' if self.choice else said
 
-    def _choose(self)->Choice: # the scales, by the lab's teacher, and plan the runs with them
-        self.choice, self._open = choose_in(self.lab), False
-        self.p['scales'] = self.choice.scales
-        self.runs = planned_runs(self.p)
-        return self.choice
+# %% ../../nbs/12g_study.ipynb #study-train
+@patch
+def train(self:Study):
+    "Train what has no result, a teacher too, and write `result.json`"
+    lab = self.lab
+    if self._workers and lab.find_teacher(self._teaching, **self._weights) is None:
+        with self._opened as (executor, _): teach_shared(lab, self.p, self._teaching, executor)
+    lab.use_teacher(self._teaching, **self._weights)
+    lab.say_teacher()
+    if self._open: print(self._choose())
+    left = sum(map(len, lab.todo(self.runs)))
+    print(f'{left} of {len(self.runs)} runs have no result yet')
+    self._results = self._trained() if self._workers and left else lab.run(self.runs)
+    for result in self._results:
+        if 'error' in result: print(result['error'])
+    more = self._say_cost() if self.choice else {}
+    write_report(self.p, lab.about_teacher, self._results, lab.folder/'result.json', **more)
 
-    def train(self):
-        "Train what has no result, a teacher too, and write `result.json`"
-        lab = self.lab
-        if self._workers and lab.find_teacher(self._teaching, **self._weights) is None:
-            with self._opened as (executor, _): teach_shared(lab, self.p, self._teaching, executor)
-        lab.use_teacher(self._teaching, **self._weights)
-        lab.say_teacher()
-        if self._open: print(self._choose())
-        left = sum(map(len, lab.todo(self.runs)))
-        print(f'{left} of {len(self.runs)} runs have no result yet')
-        self._results = self._trained() if self._workers and left else lab.run(self.runs)
-        for result in self._results:
-            if 'error' in result: print(result['error'])
-        more = self._say_cost() if self.choice else {}
-        write_report(self.p, lab.about_teacher, self._results, lab.folder/'result.json', **more)
+@patch(as_prop=True)
+def results(self:Study)->list: # one dict for each run
+    "The results; what has none is trained first"
+    if self._results is None: self.train()
+    return self._results
 
-    def _say_cost(self)->dict: # what choosing the scales has cost; for `result.json`
-        chosen = with_share(self.choice, self._results)
-        if share := chosen.get('share_of_a_training'):
-            print(f'choosing the scales took {100*share:.2f} % of the time of one training')
-        return dict(scales_chosen=chosen)
+# %% ../../nbs/12g_study.ipynb #study-scales
+@patch
+def _choose(self:Study)->Choice: # the scales, by the lab's teacher, and plan the runs with them
+    self.choice, self._open = choose_in(self.lab), False
+    self.p['scales'] = self.choice.scales
+    self.runs = planned_runs(self.p)
+    return self.choice
 
-    @property
-    def _opened(self): return open_workers(self._workers, self.p['device'], self.lab.folder)
+@patch
+def _say_cost(self:Study)->dict: # what choosing the scales has cost; for `result.json`
+    chosen = with_share(self.choice, self._results)
+    if share := chosen.get('share_of_a_training'):
+        print(f'choosing the scales took {100*share:.2f} % of the time of one training')
+    return dict(scales_chosen=chosen)
 
-    def _trained(self)->list: # by workers
-        with self._opened as (executor, n):
-            return train_shared(self.lab, self.p, self._teaching, self._weights, self.runs,
-                                executor, n)
+@patch(as_prop=True)
+def _opened(self:Study): return open_workers(self._workers, self.p['device'], self.lab.folder)
 
-    @property
-    def results(self)->list: # one dict for each run
-        "The results; what has none is trained first"
-        if self._results is None: self.train()
-        return self._results
+@patch
+def _trained(self:Study)->list: # by workers
+    with self._opened as (executor, n):
+        return train_shared(self.lab, self.p, self._teaching, self._weights, self.runs,
+                            executor, n)
 
 # %% ../../nbs/12g_study.ipynb #show
 @patch(as_prop=True)
