@@ -6,6 +6,7 @@
 __all__ = ['optional']
 
 # %% ../nbs/00e_extras.ipynb #extras-imports
+import warnings
 from importlib import import_module
 
 # %% ../nbs/00e_extras.ipynb #optional
@@ -14,7 +15,10 @@ def optional(module:str, # as in `import module`
              what:str # what needs it
             ):
     "A module of a package that not everybody has, or a sentence that says how to get it"
-    try: return import_module(module)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'IProgress not found') # tqdm.auto, in a notebook
+            return import_module(module)
     except ModuleNotFoundError as e:
         if e.name != module.split('.')[0]: raise # it is there, and something else is not
     raise ImportError(f"{what} needs the package {module.split('.')[0]}, which is not installed: "

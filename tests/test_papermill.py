@@ -45,7 +45,7 @@ def test_scales_that_the_teacher_chooses(reproduce, tmp_path):
     assert chosen['criterion'] == 'detail' and chosen['adds']['4'] > .05 and len(chosen['scores']) == 7
     assert chosen['seconds'] > 0 and chosen['share_of_a_training'] > 0
     text = ''.join(''.join(o.get('text', '')) for _, o in outputs_of(tmp_path/'out.ipynb'))
-    assert 'the scales are chosen when the teacher has been trained' in text
+    assert 'scales auto, chosen when the teacher has been trained' in text
     assert 'scales [1, 2, 4], chosen by detail on 64 images in ' in text and '% of the time of one training' in text
     results = {m: json.loads(next(tmp_path.rglob(f'*-resnet8-{m}-*/result.json')).read_text()) for m in ('kd', 'sd_kd')}
     assert results['sd_kd']['scales_chosen']['adds'] == chosen['adds'] and results['sd_kd']['settings']['scales'] == [1, 2, 4]

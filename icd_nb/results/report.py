@@ -47,7 +47,8 @@ def make_lab(p:dict, folder=None # of the runs; `runs_home()` where it is None
 
 def _listed(values): return ', '.join(map(str, values))
 
-def plan_text(lab:Lab, p:dict, weights=None # path of the teacher's; None: it will be trained
+def plan_text(lab:Lab, p:dict, weights=None, # path of the teacher's; None: it will be trained
+              scales:str=None # what is said of them; None: which they are
              )->str:
     "What will be done"
     data, seen, runs = lab.data, lab.data.augment, planned_runs(p)
@@ -62,7 +63,7 @@ def plan_text(lab:Lab, p:dict, weights=None # path of the teacher's; None: it wi
         lines.append(f'{teaching.student} was pre-trained on {pretraining_text(teaching.student)}')
     lines += [f"teacher {p['teacher']}: {about}",
               f"student {p['student']}: {_listed(p['methods'])}; seeds {_listed(p['seeds'])}; "
-              f"{p['epochs']} epochs; scales {_listed(p['scales'])}; γ = {p['gamma']:g}"]
+              f"{p['epochs']} epochs; scales {scales or _listed(p['scales'])}; γ = {p['gamma']:g}"]
     lines += dict.fromkeys(f'  {used_line(run)}' for run in runs)
     return '\n'.join(lines)
 

@@ -93,8 +93,8 @@ def plan(self:Study)->str:
     if self._open and weights:
         self.lab.use_teacher(self._teaching, **self._weights)
         self._choose()
-    said = plan_text(self.lab, self.p, weights)
-    if self._open: return f'{said}\nthe scales are chosen when the teacher has been trained'
+    later = 'auto, chosen when the teacher has been trained' if self._open else None
+    said = plan_text(self.lab, self.p, weights, later)
     return f'{said}\n{self.choice}' if self.choice else said
 
 # %% ../../nbs/12g_study.ipynb #study-train
