@@ -15,7 +15,7 @@ from .data.loaders import check_data
 from .decoupling import eval_mode
 from .logits import main_logits
 from .params import checked, network, taking, whole_number
-from .ranks import own
+from .ranks import own_share
 from .shares import summed
 from .speed import on_card, to_model_dtype
 
@@ -75,7 +75,7 @@ def evaluate(model:nn.Module, data, # an `ImageData` or a `LoaderData`
         for b in test_batches(data, bs or _batch_size(data, device), device=device, reuse=True):
             if not len(b.x): continue # fewer images than processes
             z = logits_of(model, b.x, data.num_classes, type(model).__name__)
-            total += _counts(z, b.y[own()])
+            total += _counts(z, b.y[own_share()])
     top1, top5, loss, senseless = summed(total).tolist()
     if senseless:
         raise FloatingPointError(f"the scores of {senseless:.0f} of {n} test images are NaN "

@@ -20,7 +20,7 @@ from .foreign import LoneImage, check_gradient, idle_parts, start_momentum
 from .kd import own_objective, smoothed
 from .params import checked, is_a, path_of, text, whole_number
 from .recipe import Recipe, make_optimizer
-from .shares import average_gradients, shared_pass, whole
+from .shares import average_gradients, shared_pass, scores_of_all
 from .speed import keep_depthwise, loss_and_gradients, set_scalar, to_model_dtype
 from .teacher import check_map, check_memory, scores
 from .terms import Objective
@@ -151,7 +151,7 @@ def score(self:Student, batch):
     layers, n = self.objective.student_layers, len(batch.y)
     x = to_model_dtype(batch.x, self.model)
     with shared_pass(n, self.device):
-        return whole(scores(self.model, self.scorer, x, layers, self.device, self.speed), n)
+        return scores_of_all(scores(self.model, self.scorer, x, layers, self.device, self.speed), n)
 
 @patch
 def _own_scores(self:Student, said): # of what the teacher says, the cells that were asked for

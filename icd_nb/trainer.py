@@ -30,8 +30,8 @@ from .history import plot_history, standing
 from .kd import smoothed
 from .params import checked, is_a, shown, whole_number
 from .processes import (alone_together, by_first, check_alike, first_before_others,
-                              from_first, keeper, shared_speed, together)
-from .ranks import first, launched
+                              from_first, shared_keeper, shared_speed, together)
+from .ranks import is_first, launched
 from .recipe import Recipe, default_lr, make_optimizer
 from .shares import same_start
 from .speed import Speed, to_model_dtype
@@ -133,7 +133,7 @@ def last_epoch(trainings)->int: # students or runs
 def training_bar(steps:int # batches, over all epochs
                 )->tqdm:
     "The line on a training: what is trained, how far it is, and the time left for all of it"
-    quiet = {} if first() else dict(disable=True) # one process speaks for all
+    quiet = {} if is_first() else dict(disable=True) # one process speaks for all
     return progress(total=steps, desc='preparing', smoothing=0, miniters=1, **quiet,
                     bar_format='{desc} |{bar}| {remaining} left')
 
@@ -200,8 +200,8 @@ def fit_many(students, # they train side by side, on the same batches
         batch = next(train_batches(data, bs, seed, 0, device=device))
         teacher, step = prepare_all(students, data, teacher, batch, device, speed, abouts)
         bar = training_bar(last_epoch(students)*steps) if bar is None else nullcontext(bar)
-        with bar as line: _run_epochs(students, data, teacher, bs, seed, step, keeper(deadline),
-                                      line, by_first(on_epoch))
+        how = bs, seed, step, shared_keeper(deadline)
+        with bar as line: _run_epochs(students, data, teacher, *how, line, by_first(on_epoch))
     return students
 
 def _moment(value): # a time, or none

@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from torch import Tensor
 from ..core import fingerprint, generator, get_device, short_hash
 from .augment import Augment, centre_view, crop, random_images, view_counts, view_number
-from ..ranks import own, sharing
+from ..ranks import own_share
 from ..params import checked, shown, text, whole_number, yes_or_no
 
 # %% ../../nbs/01b_batches.ipynb #check-part
@@ -200,7 +200,7 @@ def batches(x, y, order, view, bs, augment, device, mapped=False, reuse=False, t
         raise ValueError(f"the images are on {x.device}, the batches are wanted on {device}: "
                          f"move them with data.to('{device}')")
     here = x.device == device and not mapped
-    mine = own()
+    mine = own_share()
     parts = [o[mine] for o in order.split(bs)]
     images = None if here else sent_ahead(x, parts, device)
     along = None if table is None else _rows_ahead(table, x, order, view, bs, augment, device)

@@ -11,7 +11,7 @@ import torch
 from fastcore.basics import patch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from ..core import fingerprint, get_device, seed_of, short_hash
-from ..ranks import own
+from ..ranks import own_share
 from .batches import Batch
 
 # %% ../../nbs/01m_loaders.ipynb #labels
@@ -103,7 +103,7 @@ def _batch(item, device)->Batch:
         f"a batch of images is {str(x.dtype)[6:]} {list(x.shape)}; it must be floats [B,3,H,W]: "
         "let the transforms end in ToTensor() and Normalize(mean, std)")
     x, y = (o.to(device, non_blocking=True) for o in (x, y.long()))
-    return Batch(x[own()], y, index[0].to(device) if index else None, None)
+    return Batch(x[own_share()], y, index[0].to(device) if index else None, None)
 
 @patch
 def steps(self:LoaderData, bs)->int:
