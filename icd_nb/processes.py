@@ -55,7 +55,7 @@ def _connected(): # errors of the connection as a sentence; after any error ther
         _parted = True
         _part()
         lost = type(e) is RuntimeError and any(o in str(e) for o in ('onnection', 'gloo', 'NCCL'))
-        if lost or isinstance(e, dist.DistError): raise ConnectionError(_why()) from e
+        if lost or isinstance(e, dist.DistError): raise ConnectionError(_why()) from None
         raise
 
 # %% ../nbs/08f_processes.ipynb #told

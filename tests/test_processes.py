@@ -22,10 +22,10 @@ def students(folder=None, methods=PAIRS, epochs=2, **recipe):
         return Student(tiny_cnn(4, 6, 8), objective(m, **few), recipe=Recipe(epochs, bs=8, **recipe), name=m, folder=folder and Path(folder)/m)
     return [one(m) for m in methods]
 
-def train(sts, precision='fp64', **kw):
+def train(sts, device='cpu', **kw): # in double precision, where nothing but the order of additions differs
     from icd_nb.trainer import Speed, fit_many
     data, teacher = given()
-    return fit_many(sts, data, teacher, device='cpu', speed=Speed(precision), **kw)
+    return fit_many(sts, data, teacher, device=device, speed=Speed('fp64', graph=False), **kw)
 
 def logs(sts): return {st.name: [{k: v for k, v in o.items() if k != 'seconds'} for o in st.history] for st in sts}
 
@@ -103,3 +103,12 @@ def test_a_process_that_is_killed_ends_the_other(alone, tmp_path):
 def test_different_trainings_are_refused():
     for said in crew(differs):
         assert isinstance(said, ValueError) and 'rank 0 and rank 1 would train different things (icd_kd.recipe.lr: 0.1 there, 0.2 here' in str(said), said
+
+def on_cards(rank, methods=('icd_kd', 'rkd')): return logs(train(students(methods=methods), device='cuda'))
+
+@pytest.mark.cuda
+def test_two_cards_compute_what_one_computes():
+    import torch
+    if torch.cuda.device_count() < 2: pytest.skip('there are no two cards here')
+    a, b = crew(on_cards)
+    assert a == b and far(a, on_cards(0)) < 1e-9
