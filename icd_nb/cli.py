@@ -103,7 +103,8 @@ _COMMANDS = dict(
     hints=(_hints, 'Choose hint points of a teacher by clustering its layers'))
 
 # %% ../nbs/14a_cli.ipynb #main
-_SAID = 'ValueError', 'FloatingPointError', 'FileNotFoundError', 'ConnectionError', 'MeansNothing', 'ImportError'
+_SAID = ('ValueError', 'FloatingPointError', 'FileNotFoundError', 'ConnectionError',
+         'MeansNothing', 'ImportError')
 
 def _sentence(error):
     kind = getattr(error, 'ename', type(error).__name__) # papermill tells of an error in a notebook
