@@ -6,7 +6,8 @@
 __all__ = ['SmallTable', 'took', 'Fault', 'with_a_kill', 'with_a_stop', 'plot_ways']
 
 # %% ../../nbs/12m_scaling.ipynb #scaling-imports
-import multiprocessing, os, signal, threading, time
+import io, multiprocessing, os, signal, threading, time
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 import matplotlib.pyplot as plt, pandas as pd
@@ -35,9 +36,10 @@ class SmallTable:
         "Train what is missing in the folder, by workers or by this process alone"
         folder = Path(folder)
         ledger, lab = Ledger(folder/'results'), make_lab(self.p, folder/'runs')
-        if not workers: return fill(ledger, self.runs, lab)
-        with open_workers(workers, self.p['device'], folder) as (executor, n):
-            return fill_shared(ledger, self.runs, lab, self.p, executor, n)
+        with redirect_stdout(io.StringIO()): # what it would say of each training
+            if not workers: return fill(ledger, self.runs, lab)
+            with open_workers(workers, self.p['device'], folder) as (executor, n):
+                return fill_shared(ledger, self.runs, lab, self.p, executor, n)
     def found(self, folder)->list: # of each training: seed, top-1 of the last and of the best epoch
         "The numbers that came out"
         frame = Ledger(Path(folder)/'results').to_frame()
@@ -45,16 +47,16 @@ class SmallTable:
 
 # %% ../../nbs/12m_scaling.ipynb #measure
 def _processor_seconds()->float: # of this process and its children that have ended
-    until = time.monotonic() + 20
-    while multiprocessing.active_children() and time.monotonic() < until: time.sleep(.05)
     t = os.times()
     return t.user + t.system + t.children_user + t.children_system
 
 def took(f)->dict: # `wall` and `processor`, in seconds
     "How long a call of `f` takes"
+    before = {*multiprocessing.active_children()}
     cpu, began = _processor_seconds(), time.monotonic()
     f()
     wall = time.monotonic() - began
+    for worker in {*multiprocessing.active_children()} - before: worker.join(120) # to be counted
     return dict(wall=wall, processor=_processor_seconds() - cpu)
 
 # %% ../../nbs/12m_scaling.ipynb #fault
