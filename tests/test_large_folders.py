@@ -1,6 +1,7 @@
 "Folders that are decoded on demand: any number of processes, stopped and gone on with, a damaged picture, the recipe of ImageNet in 90"
 import numpy as np, pytest, torch
 from PIL import Image
+from icd_nb.cache import cache_teacher
 from icd_nb.data import load_folder
 from icd_nb.losses import objective
 from icd_nb.models import create_model
@@ -45,6 +46,9 @@ def test_a_damaged_picture_is_named(photos, tmp_path):
         new.write_bytes(path.read_bytes()[:300 if path.name == '9.jpg' else None])
     with pytest.raises(ValueError, match=f'{tmp_path}/train/b/9.jpg cannot be read as an image'):
         fit(student(), load(tmp_path, 1), create_model('resnet8', 2), **PLAIN)
+
+def test_views_that_cannot_be_counted_are_not_cached(photos):
+    with pytest.raises(ValueError, match='its views cannot be counted'): cache_teacher(create_model('resnet8', 2), load(photos), device='cpu')
 
 def test_the_recipe_of_imagenet_in_90(photos, tmp_path, monkeypatch):
     monkeypatch.delenv('IN_TEST', raising=False)

@@ -24,7 +24,7 @@ from ..params import maybe, whole_number
 def photo(k:int, seed, # class, and what it is drawn from
           side=(300, 420) # least and largest side in pixels
          )->Image.Image:
-    "Clouds around the colour of class `k`"
+    "Soft patches around the colour of class `k`"
     hue, rng = np.random.default_rng(seed_of('hue', k)), np.random.default_rng(seed_of(*seed))
     patches = rng.normal(hue.uniform(60, 196, 3), 50, (9, 12, 3)).clip(0, 255).astype(np.uint8)
     w, h = (int(rng.integers(*side)) for _ in range(2))
@@ -97,7 +97,8 @@ def plot_memory(watch:MemoryWatch, whole:float, # MB of all pictures, decoded
     for i, end in enumerate(watch.marks):
         ax.axvline(end - watch.rows[0][0], color='k', lw=.5, label=None if i else 'end of an epoch')
     ax.set(xlabel='seconds', ylabel='MB', title='Memory of all processes')
-    ax.legend(loc='lower right')
+    ax.margins(x=0)
+    ax.legend(loc='upper left', bbox_to_anchor=(1, 1))
 
 # %% ../../nbs/13d_folder_cost.ipynb #plain
 def plain_loader(folder, crop, bs, workers)->DataLoader:

@@ -68,9 +68,6 @@ class _Processes: # that decode
             try: yield from self.loader
             finally: self.busy = False
 
-    def __deepcopy__(self, memo): return self
-    def __reduce__(self): return _Processes, (self.decoder, self.n) # each program starts its own
-
 # %% ../../nbs/01ka_lazy.ipynb #pictures
 class Pictures:
     "Files that stand for bytes `[N,size,size,3]`, and are decoded when they are asked for"

@@ -129,8 +129,9 @@ def other_pairs(frame, *families # beginnings of data sets' names
 def _pair_of(s): # of the settings of a result
     own = s.get('recipe_of')
     lr = None if s['lr'] == default_lr(s['student'], 'sgd', own, s['bs']) else s['lr']
-    recipe = dict(recipe_of=own, bs=s['bs'], lr=lr, n_train=s.get('n_train'), n_test=s.get('n_test'))
-    return published_run(s['dataset'], s['teacher'], s['student'], epochs=s['epochs'], **recipe)
+    part = {k: s.get(k) for k in ('n_train', 'n_test')}
+    return published_run(s['dataset'], s['teacher'], s['student'], epochs=s['epochs'],
+                         recipe_of=own, bs=s['bs'], lr=lr, **part)
 
 def methods_run(pair:Run, frame)->list:
     "The methods that a pair has results of, in the order of the tables"
