@@ -11,6 +11,7 @@ from functools import lru_cache
 import pandas as pd, torch
 from torch import nn
 from ..core import check_choice, project_file
+from ..data import base_dataset
 from ..libraries import file_part
 from ..models import cost, create_model
 from ..params import checked, check_parameters, number
@@ -19,7 +20,7 @@ from ..results.fill import has_result, plan
 from ..results.ledger import Ledger
 from ..results.published import pair_name
 from ..results.requests import TABLE_PARAMETERS, fill_table_parameters, wanted_runs
-from ..results.run import base_dataset, dataset_record, teacher_run
+from ..results.run import dataset_record, teacher_run
 
 # %% ../../nbs/13d_cost_plan.ipynb #plan-work
 @lru_cache(maxsize=None)
