@@ -190,10 +190,9 @@ def versions(device)->dict:
     threads = torch.get_num_threads()
     cpu = f'{platform.machine()} CPU, {threads} thread' + 's'*(threads > 1)
     gpu = torch.cuda.get_device_name(device) if device.type == 'cuda' else None
-    several = f'{launched()[1]} × ' if launched()[1] > 1 else ''
     return dict(icd_nb=__version__, torch=torch.__version__, torchvision=torchvision.__version__,
                 cuda=torch.version.cuda if gpu else None, python=platform.python_version(),
-                hardware=several + (gpu or cpu))
+                hardware=f'{launched()[1]} × '*(launched()[1] > 1) + (gpu or cpu))
 
 # %% ../../nbs/11c_lab.ipynb #lab-teacher
 @patch
