@@ -65,9 +65,9 @@ def _score_boxes(head, model, f, layout, boxes)->dict: # box → `[B,K]`
 def score_cells(head:ExplicitHead, model:nn.Module, f:Tensor, # what its body returned
                 layout:Layout, scales)->tuple: # logits `[B,K]`, and those of the cells `[B,P,K]`
     "The scores of the whole map and of its cells, each cut out of the map"
-    H, W = layout.grid
-    cells, by_size, z = cell_boxes(scales, H, W), {}, {}
-    for box in dict.fromkeys([(0, 0, H, W), *cells]): by_size.setdefault(box[2:], []).append(box)
+    d, (whole,) = len(layout.grid), cell_boxes((1,), *layout.grid)
+    cells, by_size, z = cell_boxes(scales, *layout.grid), {}, {}
+    for box in dict.fromkeys([whole, *cells]): by_size.setdefault(box[d:], []).append(box)
     with without_autocast(f.device), _NoBatchNorm():
         for boxes in by_size.values(): z |= _score_boxes(head, model, widened(f), layout, boxes)
-    return z[0, 0, H, W], stack([z[box] for box in cells], 1)
+    return z[whole], stack([z[box] for box in cells], 1)
