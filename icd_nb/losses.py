@@ -9,12 +9,13 @@ __all__ = ['METHODS', 'sdd_weights', 'SDD', 'sdd_kd_loss', 'sdd_dkd_loss', 'sdd_
 # %% ../nbs/06_losses.ipynb #fe8c55e7
 import inspect, torch
 from torch import Tensor
+from .centred import centred
 from .core import check_choice, parse_scales
 from .decoupling import complementary
 from .gram import scale_weights, structure_loss, structures
 from .information import adaptive_structure_loss
 from .kd import CE, DKD, KD, NKD, dkd_loss, kd_loss, nkd_loss
-from .params import above_0, checked, from_0
+from .params import above_0, checked, from_0, yes_or_no
 from .scores import at_class, check_labels, in_single, score_pair
 from .terms import CellLoss, Objective, Term, Warmup
 _all_ = ['CE', 'KD', 'DKD', 'NKD', 'kd_loss', 'dkd_loss', 'nkd_loss', 'Term', 'Objective']
@@ -93,17 +94,19 @@ def sdd_nkd_loss(s:Tensor, t:Tensor, y:Tensor, # as in `sdd_kd_loss`
 class Structure(Term):
     "The structural term of iCD: the KL divergence of the Gram structures (arXiv 2509.12553)"
     name, needs_local = 'structure', True
-    def __init__(self, T:float=2., weights:str='rank'):
+    def __init__(self, T:float=2., weights:str='rank', centre:bool=False):
         super().__init__()
         check_choice(weights, ('rank', 'equal', 'adaptive'), 'weighting of scales')
         self.T, self.weights = checked(T, above_0, 'Structure: T'), weights
+        self.centre = checked(centre, yes_or_no, 'Structure: centre')
+    def cells(self, s): # `[B,P,K]`
+        z = in_single(s.local).transpose(1, 2)
+        return centred(z, s.scales) if self.centre else z
     def structures(self, t): # the teacher's, computed once
-        def compute():
-            z = in_single(t.local.detach()).transpose(1, 2)
-            return structures(z, t.scales, self.T)
-        return t.memo(('structures', self.T), compute)
+        def compute(): return structures(self.cells(t).detach(), t.scales, self.T)
+        return t.memo(('structures', self.T, self.centre), compute)
     def forward(self, s, t, y):
-        z, st = s.local.transpose(1, 2), self.structures(t)
+        z, st = self.cells(s), self.structures(t)
         if self.weights == 'adaptive': return adaptive_structure_loss(z, st, self.T)
         return structure_loss(z, st, scale_weights(t.scales, self.weights), self.T)
 
@@ -111,7 +114,7 @@ def icd_loss(s:Tensor, # student local logits `[B,K,P]`
              t:Tensor, # teacher local logits `[B,K,P]`
              scales=(1,2,4), # of the P cells, in their order
              gamma:float=2., # weight of the term
-             **how # `T`, `weights` of `Structure`
+             **how # `T`, `weights`, `centre` of `Structure`
             )->Tensor: # a scalar
     "The structural term of iCD alone, averaged over the batch (arXiv 2509.12553)"
     checked(gamma, from_0, 'icd_loss: gamma')
@@ -171,8 +174,9 @@ def _sd_nkd(scales, gamma, T=4., beta=2., right='label', keep='both',
 
 # %% ../nbs/06_losses.ipynb #icd
 def _icd(base): # the method `base` with the structural term
-    def build(scales, gamma, gram_T=2., weights='rank', **hyper):
-        return METHODS[base](scales, gamma, **hyper) + gamma*Structure(gram_T, weights)
+    def build(scales, gamma, gram_T=2., weights='rank', centre=False, **hyper):
+        structure = Structure(gram_T, weights, centre)
+        return METHODS[base](scales, gamma, **hyper) + gamma*structure
     build.__doc__ = f"{base} + structure, arXiv 2509.12553, official code"
     return build
 

@@ -21,7 +21,8 @@ from ..evaluation import evaluate
 from ..losses import objective
 from ..models import cost, create_model
 from ..recipe import default_lr
-from ..speed import Speed, has_bf16, loss_and_gradients
+from ..bf16 import has_bf16
+from ..speed import Speed, loss_and_gradients
 
 # %% ../../nbs/13c_cost_jobs.ipynb #bench
 NINE = [f'{a}{b}' for b in ('kd', 'dkd', 'nkd') for a in ('', 'sd_', 'icd_')] # methods of a table
