@@ -18,7 +18,8 @@ from .tokens import series_grid, token_grid, tokens_that_feed
 
 # %% ../nbs/03e_rows.ipynb #affine
 AFFINE = frozenset('linear conv1d conv2d conv3d batch_norm dropout flatten view reshape squeeze '
-                   'unsqueeze permute transpose contiguous to float size dim __get__ __getitem__'.split())
+                   'unsqueeze permute transpose contiguous to float size dim '
+                   '__get__ __getitem__'.split())
 BATCH_NORM = ("the head has a batch norm in training mode, which would take its statistics over "
               "cells instead of images; put that layer into eval mode, or use a model without one "
               "after the pooling")

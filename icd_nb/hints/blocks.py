@@ -90,7 +90,8 @@ def find_blocks(model:nn.Module, x, # a batch of images `[B,3,H,W]`
     shapes, conv = output_shapes(model, x), {*_block_names(model)}
     linear = {n for n in _block_names(model, conv=False) if n not in conv}
     raw = {n: s for n, s in shapes.items() if n in conv | linear and len(s) > 1}
-    blocks = {n: s for n, s in _as_maps(model, x, raw).items() if n in conv or len(s) in (3, x.ndim-1)}
+    maps = _as_maps(model, x, raw)
+    blocks = {n: s for n, s in maps.items() if n in conv or len(s) in (3, x.ndim-1)}
     return blocks if len(blocks) > 1 else _conv_groups(model, shapes)
 
 # %% ../../nbs/07f_blocks.ipynb #pictures-of

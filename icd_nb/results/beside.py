@@ -48,8 +48,8 @@ def beside_table(values:pd.DataFrame, # from `measured`
     methods = [*values.index]
     table = pd.DataFrame({what: [plus_minus(*mean_std(values.loc[m])) for m in methods]}, methods)
     for i, base in enumerate(methods[:-1]):
-        table[f'less {base}'] = ['']*(i+1) + [str(paired_difference(values.loc[m], values.loc[base]))
-                                              for m in methods[i+1:]]
+        below = [paired_difference(values.loc[m], values.loc[base]) for m in methods[i+1:]]
+        table[f'less {base}'] = ['']*(i+1) + [*map(str, below)]
     return table
 
 # %% ../../nbs/11j_beside.ipynb #plot-beside
