@@ -150,6 +150,9 @@ def cache_teacher(model:nn.Module, data, # an `ImageData`
     "Compute a frozen teacher's scores of every view of every training image, once"
     checked(model, network, 'cache_teacher: model')
     check_data(data)
+    if getattr(data, 'lazy', False) and data.train_x.decoder.random: raise ValueError(
+        f"{data.name} is cropped at any size, and its views cannot be counted: give the teacher "
+        "itself to fit, or load the folder without crops='imagenet'")
     checked(speed, is_a(Speed, 'a Speed'), 'cache_teacher: speed')
     bs = checked(bs, whole_number(), 'cache_teacher: batch size')
     check_choice(dtype, (torch.float32, torch.float16, torch.bfloat16), 'dtype of a table')

@@ -197,7 +197,7 @@ PARAMETERS = dict(
     scales=maybe(scales_or_auto), gamma=number(strict=False), dkd_beta=maybe(number()),
     warmup=maybe(number(strict=False)), clip=maybe(number(strict=False)),
     epochs=maybe(whole_number()), teacher_epochs=maybe(whole_number()), seeds=seed_list,
-    bs=whole_number(), lr=maybe(number()),
+    bs=maybe(whole_number()), lr=maybe(number()),
     n_train=maybe(whole_number()), n_test=maybe(whole_number()),
     device=lambda value: str(get_device(value)),
     precision=one_of(['auto', 'fp32', 'bf16'], 'precision'),

@@ -132,15 +132,19 @@ def training_bar(steps:int # batches, over all epochs
                     bar_format='{desc} |{bar}| {remaining} left')
 
 # %% ../nbs/09_trainer.ipynb #run-epoch
-def _batches(data, teacher, bs, seed, epoch, device): # of an epoch, each used before the next
+def _batches(data, teacher, bs, seed, epoch, device, start): # each used before the next
     table = getattr(teacher, 'sent_along', None)
-    return train_batches(data, bs, seed, epoch, device=device, reuse=True, table=table)
+    batches = train_batches(data, bs, seed, epoch, device=device, reuse=True, table=table,
+                            start=start)
+    return enumerate(batches, start)
 
 def _run_epoch(students, epoch, data, teacher, bs, seed, step, keeper, bar):
     "One epoch of all students on the same batches; it may be left in the middle"
     for st in students: st.begin(epoch)
+    start = min([len(st.rows) for st in students if not st.error], default=0)
+    bar.update(start)
     began, device = time.monotonic(), students[0].device
-    for i, batch in enumerate(_batches(data, teacher, bs, seed, epoch, device)):
+    for i, batch in _batches(data, teacher, bs, seed, epoch, device, start):
         bar.update()
         now = [st for st in students if len(st.rows) == i and not st.error]
         if not now: continue

@@ -313,7 +313,7 @@ def parameter_rows(): # of notebooks
     texts = ['many', '', 'nan', 'inf', '-1', '1e999', '[1', '0x']
     bad = dict(dataset=NO_NAME, out_dir=NO_NAME[1:], data_dir=NO_NAME[1:], teacher_checkpoint=NO_NAME[1:], ledger=NO_NAME[1:], checkpoints=NO_NAME[1:],
                scales=NO_SCALES[1:], gamma=[*BELOW_0, *texts], dkd_beta=[0, *[v for v in BELOW_0 if v is not None], *texts], warmup=[-1, 'x', NAN, INF, []], clip=[-1, 'x', NAN, INF, []],
-               epochs=[0, 2.5, 1e300, INF, -1, 10**400, *texts], teacher_epochs=[0, 2.5, INF, *texts], bs=[0, 2.5, 1e300, INF, None, *texts], lr=[0, -1, 'auto', NAN, INF, [], *texts],
+               epochs=[0, 2.5, 1e300, INF, -1, 10**400, *texts], teacher_epochs=[0, 2.5, INF, *texts], bs=[0, 2.5, 1e300, INF, *texts], lr=[0, -1, 'auto', NAN, INF, [], *texts],
                n_train=['all', 0, -1, 2.5, INF, [], *texts], n_test=['all', 0, -1, 2.5, INF, []], seeds=['x', [], None, 1e10, 0, -1, '0,0', [0, 0], [1.5], [NAN], 10**400, True, {}, object(), '[0,x]', [True]],
                device=['gpu', 'cuda:x', 5, '', [], NAN], precision=['fp16', None, 5, '', []], compile=['yes', 2, None, []], graph=['yes', 2, None, []], run=['yes', 2, None, []], minutes=[*NOT_ABOVE_0, *texts])
     for name, values in bad.items():
@@ -324,7 +324,7 @@ def parameter_rows(): # of notebooks
         yield f'parameter {name}', lambda v, name=name, known=known: params.check_parameter(name, v, known), values, f'parameter {name}'
     yield 'check_parameters', params.check_parameters, [{}, dict(scales=1)], 'is missing'
     run = dict(dataset=NO_NAME, teacher=NO_NAME, student=['resnet9', None, 5, ''], method=['kdd', None, 5, '', 'kd+'], seed=[-1, 2.5, None, *NO_NUMBER], scales=NO_SCALES, gamma=BELOW_0,
-               epochs=NOT_WHOLE, bs=NOT_WHOLE, lr=[v for v in NOT_ABOVE_0 if v is not None], n_train=GIVEN_WHOLE, hyper=[5, 'x', None, dict(T=NAN), dict(x=1), dict(T=-1), dict(T='x'), dict(T=[1]), dict(beta=-1)], chained=NO_YES, clip=[-1, *NO_NUMBER])
+               epochs=NOT_WHOLE, bs=GIVEN_WHOLE, lr=[v for v in NOT_ABOVE_0 if v is not None], n_train=GIVEN_WHOLE, hyper=[5, 'x', None, dict(T=NAN), dict(x=1), dict(T=-1), dict(T='x'), dict(T=[1]), dict(beta=-1)], chained=NO_YES, clip=[-1, *NO_NUMBER])
     for name, values in run.items(): yield f'Run: {name}', lambda v, name=name: Run(**{name: v}), values, f'Run({name}='
 
 def make_checkpoints(tmp):

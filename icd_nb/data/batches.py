@@ -25,8 +25,9 @@ def check_part(x, y, classes, where):
     def bad(why): return ValueError(f"{where}: {why}")
     def kind(t): return f"{str(t.dtype)[6:]} {list(t.shape)}"
     for o in (x, y):
-        if not isinstance(o, Tensor): raise bad(f"images and labels must be tensors, not a "
-                                                f"{type(o).__name__}: torch.as_tensor(…)")
+        if isinstance(o, Tensor) or hasattr(o, 'ahead'): continue
+        raise bad(f"images and labels must be tensors, not a {type(o).__name__}: "
+                  "torch.as_tensor(…)")
     if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[3] != 3:
         raise bad(f"images must be bytes [N,H,W,3], not {kind(x)}")
     if y.dtype != torch.int64 or y.shape != x.shape[:1]:
@@ -67,6 +68,7 @@ class ImageData:
     families:list=None # a number for each class: which family it belongs to
     drop_last:bool=False # training leaves out the last batch if it is short
     mapped:bool=False # the images are in a file, not in memory
+    note:str='' # how they are kept, and why
     def __post_init__(self):
         _check_fields(self)
         check_part(self.train_x, self.train_y, self.classes, f"{self.name}, train")
@@ -82,11 +84,14 @@ class ImageData:
     @property
     def device(self): return self.train_x.device
     @property
+    def lazy(self): return hasattr(self.train_x, 'ahead') # decoded on demand?
+    @property
     def nbytes(self): return self.train_x.numel() + self.test_x.numel()
     @cached_property
     def fingerprint(self)->str: # 8 hexadecimal digits
         "What the set is: every byte of images and labels of both parts, and the recipe"
-        images = fingerprint(self.train_x, self.train_y, self.test_x, self.test_y)
+        parts = self.train_x, self.train_y, self.test_x, self.test_y
+        images = fingerprint(*(getattr(o, 'identity', o) for o in parts))
         return short_hash(dict(asdict(self.augment), drop_last=bool(self.drop_last), images=images))
 
 # %% ../../nbs/01b_batches.ipynb #repr
@@ -95,6 +100,7 @@ def __repr__(self:ImageData):
     "The set in one line"
     h, w = self.hw
     where = 'in a mapped file' if self.mapped else f'on {self.device}'
+    if self.lazy: where = 'decoded on demand'
     return (f"{self.name}: {len(self.train_y):,} training and {len(self.test_y):,} test images of "
             f"{h}×{w}, {self.num_classes} classes, {self.nbytes/2**20:,.0f} MiB {where}")
 
@@ -116,7 +122,7 @@ def exact_device(device)->torch.device:
 def to(self:ImageData, device)->ImageData:
     "The set with all its tensors in `device`'s memory"
     device = exact_device(device)
-    if device == self.device and not self.mapped: return self
+    if self.lazy or device == self.device and not self.mapped: return self
     parts = {k: getattr(self, k).to(device, copy=self.mapped)
              for k in ('train_x', 'train_y', 'test_x', 'test_y')}
     new = replace(self, mapped=False, **parts)
@@ -129,7 +135,7 @@ def settle(self:ImageData, device, share=.5 # of the memory that is free there
           )->ImageData:
     "The set on `device` if that is a GPU with room for it; else as it is, sent batch by batch"
     device = exact_device(device)
-    if device.type == 'cpu': return self
+    if device.type == 'cpu' or self.lazy: return self
     if device.type == 'cuda' and self.nbytes > share*torch.cuda.mem_get_info(device)[0]: return self
     return self.to(device)
 
@@ -166,6 +172,9 @@ def sent_ahead(x:Tensor, # images, or other rows, in host memory
                depth:int=2 # how many batches ahead
               ):
     "The rows of each batch on `device`, gathered and sent by a thread before they are asked for"
+    if hasattr(x, 'ahead'): # it does so itself
+        yield from x.ahead(parts, device)
+        return
     cuda = device.type == 'cuda'
     stream = torch.cuda.Stream(device) if cuda else None
     def fetch(i):
@@ -214,14 +223,17 @@ def batches(x, y, order, view, bs, augment, device, mapped=False, reuse=False, t
 # %% ../../nbs/01b_batches.ipynb #train-batches
 def train_batches(data:ImageData, bs=64, seed=0, epoch=1, device='auto', drop_last=None,
                   reuse=False, # on a CPU: write each batch's images over those of the one before
-                  table=None # in host memory `[V,N,…]`: the row of each image's view is sent along
+                  table=None, # in host memory `[V,N,…]`: the row of each image's view is sent along
+                  start=0 # which batch comes first
                  ):
     "An epoch of augmented training batches; what they show depends on `seed` and `epoch` alone"
     bs = checked(bs, whole_number(), 'batch size')
-    if hasattr(data, 'own_train'): return data.own_train(bs, seed, epoch, device)
+    if hasattr(data, 'own_train'):
+        return islice(data.own_train(bs, seed, epoch, device), start, None)
     n = min(steps_per_epoch(data, bs, drop_last)*bs, len(data.train_y))
-    order, view = (o[:n] for o in epoch_plan(data, seed, epoch))
-    return batches(data.train_x, data.train_y, order, view, bs, data.augment, device,
+    order, view = (o[start*bs:n] for o in epoch_plan(data, seed, epoch))
+    x = data.train_x.drawn(seed, epoch) if data.lazy else data.train_x
+    return batches(x, data.train_y, order, view, bs, data.augment, device,
                    data.mapped, reuse, table)
 
 def test_batches(data:ImageData, bs=500, device='auto', reuse=False):

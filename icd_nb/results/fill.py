@@ -15,6 +15,7 @@ from fastcore.basics import groupby
 from ..checkpoint import KEPT
 from ..core import NUMBERS_VERSION
 from ..files import Timeout, alone
+from ..libraries import file_part
 from ..models import cost, create_model
 from .export import export_table
 from .lab import Lab, versions
@@ -84,8 +85,8 @@ def checkpoint_of(folder, # None: no folder was given, and no file
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise ValueError(f"checkpoints {str(folder)!r}: there is no such folder")
-    whole = dataset.split('-')[0]
-    stems = dict.fromkeys([f'{dataset}-{teacher}', f'{whole}-{teacher}', teacher])
+    whole, name = dataset.split('-')[0], file_part(teacher)
+    stems = dict.fromkeys([f'{dataset}-{name}', f'{whole}-{name}', name])
     names = [f'{stem}{end}' for stem in stems for end in ('.safetensors', '.pth', '.pt')]
     for name in names:
         if (folder/name).is_file(): return folder/name

@@ -21,8 +21,9 @@ from ..hub import hub_file
 from ..libraries import file_part, library_of
 from ..models import MODELS, create_model, load_weights
 from .export import for_humans
-from .run import Run, dataset_names, is_part
+from .run import Run, dataset_names
 from .seal import sealed, unsealed
+from ..data import is_part
 from ..data.batches import steps_per_epoch
 from ..data.loaders import check_data
 from ..evaluation import evaluate, near_chance

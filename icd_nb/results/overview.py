@@ -127,9 +127,11 @@ def other_pairs(frame, *families # beginnings of data sets' names
     return [*dict.fromkeys(_pair_of(s) for s in known.settings if not is_full_recipe(s))]
 
 def _pair_of(s): # of the settings of a result
-    lr = None if s['lr'] == default_lr(s['student']) else s['lr']
-    recipe = dict(bs=s['bs'], lr=lr, n_train=s.get('n_train'), n_test=s.get('n_test'))
-    return published_run(s['dataset'], s['teacher'], s['student'], epochs=s['epochs'], **recipe)
+    own = s.get('recipe_of')
+    lr = None if s['lr'] == default_lr(s['student'], 'sgd', own, s['bs']) else s['lr']
+    part = {k: s.get(k) for k in ('n_train', 'n_test')}
+    return published_run(s['dataset'], s['teacher'], s['student'], epochs=s['epochs'],
+                         recipe_of=own, bs=s['bs'], lr=lr, **part)
 
 def methods_run(pair:Run, frame)->list:
     "The methods that a pair has results of, in the order of the tables"

@@ -11,18 +11,19 @@ __all__ = ['NETWORK_NAMES', 'paper_name', 'pair_name', 'published_run', 'same_pa
 from functools import lru_cache
 from importlib import resources
 from ..core import read_json
-from ..data import DATASETS
+from ..data import DATASETS, base_dataset
 from ..losses import METHODS
 from ..methods import as_published, record_of
-from ..recipe import CHOSEN, default_lr
-from .run import CHOSEN_SAID, Run, base_dataset, dataset_record
+from ..recipe import CHOSEN, RECIPES, Recipe, default_lr
+from .run import CHOSEN_SAID, Run, dataset_record
 
 # %% ../../nbs/11b_published.ipynb #paper-name
 NETWORK_NAMES = dict(
     resnet32x4='ResNet32x4', resnet8x4='ResNet8x4', resnet56='ResNet56', resnet110='ResNet110',
     resnet20='ResNet20', resnet32='ResNet32', resnet8='ResNet8', resnet14='ResNet14', vgg13='VGG13',
     vgg8='VGG8', wrn_40_2='WRN-40-2', wrn_40_1='WRN-40-1', wrn_16_2='WRN-16-2',
-    ShuffleV1='ShuffleNetV1', ShuffleV2='ShuffleNetV2')
+    ShuffleV1='ShuffleNetV1', ShuffleV2='ShuffleNetV2',
+    **{f'torchvision/resnet{n}': f'ResNet{n}' for n in (18, 34, 50)})
 
 def paper_name(name:str)->str:
     "As the papers write the name of a data set, a network or a method"
@@ -37,27 +38,31 @@ def pair_name(teacher:str, student:str)->str:
 # %% ../../nbs/11b_published.ipynb #published-run
 def published_run(dataset, teacher, student, method='kd', seed=0, epochs=None, **settings)->Run:
     "A run with what was published of this method on its pair"
-    known = as_published(method, dataset, teacher, student)
-    epochs = epochs or dataset_record(dataset).epochs
+    name = settings.get('recipe_of') or dataset
+    known = as_published(method, name, teacher, student)
+    epochs = epochs or dataset_record(name).epochs
     return Run(dataset, teacher, student, method, seed, known.scales, epochs=epochs,
                hyper=known.hyper, **settings)
 
 def same_pair(run:Run, method, seed=0)->Run:
     "The published run of another method and seed, on the same pair and with the same recipe"
-    recipe = {k: getattr(run, k) for k in ('bs', 'lr', 'n_train', 'n_test', *CHOSEN)}
+    recipe = {k: getattr(run, k) for k in ('bs', 'lr', 'n_train', 'n_test', 'recipe_of', *CHOSEN)}
     return published_run(run.dataset, run.teacher, run.student, method, seed, run.epochs, **recipe)
 
 # %% ../../nbs/11b_published.ipynb #recipe-title
 def recipe_title(settings:dict)->str:
     "What the results with these settings may be called"
     name = settings['dataset']
-    base, full = base_dataset(name), dataset_record(name).epochs
+    base, own = base_dataset(name), settings.get('recipe_of')
+    full = dataset_record(own or name).epochs
     title = paper_name(base) + name[len(base):] if base in DATASETS else name
-    usual = dict(epochs=full, bs=64, lr=default_lr(settings['student'],
-                                                 settings.get('optimizer', 'sgd')))
+    optimizer, bs = settings.get('optimizer', 'sgd'), settings.get('bs', 64)
+    usual = dict(epochs=full, bs=RECIPES.get(own, Recipe()).bs,
+                 lr=default_lr(settings['student'], optimizer, own, bs))
     said = dict(epochs=f'{{}} of {full} epochs', bs='batches of {}', lr='lr {:g}')
     changed = {k: settings[k] for k in usual if settings.get(k, usual[k]) != usual[k]}
     chosen = {k: settings[k] for k in CHOSEN_SAID if k in settings}
+    if own not in (None, base): title += f', recipe of {paper_name(own)}'
     said |= CHOSEN_SAID
     return ', '.join([title, *(said[k].format(v) for k, v in (changed | chosen).items())])
 
@@ -87,7 +92,7 @@ def figures_with(where:dict, number='top1')->list:
             if number in figure and all(figure.get(k) == v for k, v in where.items())]
 
 def _rank(figure):
-    main = 'Table 1', 'Table 2', 'Table 5', 'eval comment, authors'
+    main = *(f'Table {n}' for n in range(1, 6)), 'eval comment, authors'
     return 0 if figure['table'].startswith(main) else 2 if 'log' in figure['table'] else 1
 
 def figures_of(run:Run)->list:

@@ -14,10 +14,11 @@ from ..interpret.clusters import birds_with_parts, cluster_table
 from ..interpret.fidelity import fidelity_table
 from ..interpret.outputs import Outputs, outputs
 from ..core import parse_scales
+from ..data import base_dataset
 from ..models import load_weights
 from ..params import maybe, path_text
 from .lab import Lab, new_model
-from .run import RUN_PARAMETERS, base_dataset, dataset_record
+from .run import RUN_PARAMETERS, dataset_record
 from .stats import mean_std, paired_difference, plus_minus
 
 # %% ../../nbs/12i_students.ipynb #students-parameters
@@ -25,7 +26,8 @@ _ASKED = ('dataset data_dir teacher student methods scales epochs seeds device o
           'teacher_checkpoint n_train n_test precision').split()
 _USUAL = dict(gamma=2., dkd_beta=None, warmup=None, clip=None, teacher_epochs=None, bs=64, lr=None,
               pretrained=False, optimizer='sgd', schedule='steps', lr_warmup=0,
-              label_smoothing=0., compile=False, graph=False, track=None, workers=None)
+              label_smoothing=0., compile=False, graph=False, track=None, workers=None,
+              recipe=None, decode=None, decoders=None)
 INTERPRET_PARAMETERS = ({k: RUN_PARAMETERS[k] for k in _ASKED}
                         | dict(scales=maybe(parse_scales), networks_dir=maybe(path_text),
                                cifar_dir=maybe(path_text)))
