@@ -136,7 +136,8 @@ def build(self:Student, batch, labels, teacher):
     "Let the terms choose layers and build adapters from one batch; the network does not change"
     few = to_model_dtype(batch.x[:2], self.model)
     self.objective.bind(self.model, teacher.model, few, labels)
-    if self.scales: check_memory(self.name, self.scales, len(batch.y), self.device)
+    if self.scales: check_memory(self.name, self.scales, len(batch.x), self.device,
+                                  batch.x.ndim-2)
     with eval_mode(self.model): s = self.score(batch.x)
     teacher.watch(self.objective.teacher_layers)
     t = self._own_scores(teacher(batch))
@@ -167,7 +168,7 @@ def step(self:Student, batch,
     "One training step"
     self.reseed(i)
     self.opt.zero_grad()
-    with LoneImage() if len(batch.y) == 1 < self.recipe.bs else nullcontext():
+    with LoneImage() if len(batch.x) == 1 < self.recipe.bs else nullcontext():
         s = self.score(batch.x)
         s.index = batch.index
         if not self.looked: check_gradient(s.logits, self.name)
