@@ -11,7 +11,8 @@ import torch, torch.nn.functional as F
 from torch import Tensor
 
 # %% ../nbs/03b_averages.ipynb #averaged-map
-_POOLS = {F.adaptive_avg_pool2d, F.avg_pool2d, F.adaptive_avg_pool1d, F.avg_pool1d}
+_POOLS = {F.adaptive_avg_pool2d, F.avg_pool2d, F.adaptive_avg_pool1d, F.avg_pool1d,
+          F.adaptive_avg_pool3d, F.avg_pool3d}
 _MEANS = {torch.mean, Tensor.mean}
 _ROWS = {torch.flatten, Tensor.flatten, torch.reshape, Tensor.reshape, Tensor.view}
 
@@ -25,44 +26,52 @@ def _axes(x, args, kwargs): # over which a mean goes
 def averaged_map(func, args, kwargs, # a call of PyTorch
                  out, # and what it returned
                  part=None # a tensor of an earlier call, and the map that it is a part of
-                ): # a feature map `[B,C,H,W]` or None
+                ): # a feature map `[B,C,H,W]` or `[B,C,D,H,W]`, or None
     "The map that was averaged over all its places by this call, if one was"
     if func not in _POOLS and func not in _MEANS: return None
     x = _input(args, kwargs)
     fmap = part[1] if part and x is part[0] else x
-    if fmap.ndim != 4: return None
-    axes = _axes(x, args, kwargs) if func in _MEANS else {2,3}
-    if axes == {1,2} and fmap is x: return x.movedim(3, 1) # channels come last, as in Swin
-    whole = axes and axes <= {2,3} and out.numel() == prod(fmap.shape[:2])
+    if fmap.ndim not in (4, 5): return None
+    places = {*range(2, fmap.ndim)}
+    axes = _axes(x, args, kwargs) if func in _MEANS else places
+    if fmap is x and axes == {*range(1, x.ndim-1)}: return x.movedim(-1, 1) # channels last: Swin
+    whole = axes and axes <= places and out.numel() == prod(fmap.shape[:2])
     return fmap if whole else None
 
 # %% ../nbs/03b_averages.ipynb #part-of-map
 def part_of_map(func, args, kwargs, out): # as for `averaged_map`
-    "The map of which this call averaged one axis, or put the places into a row, if there is one"
+    "The map of which this call averaged some axes, or put the places into a row, if there is one"
     if func not in _MEANS and func not in _ROWS: return None
     x = _input(args, kwargs)
-    if x.ndim != 4: return None
-    if func in _MEANS: return x if _axes(x, args, kwargs) in ({2}, {3}) else None
+    if x.ndim not in (4, 5): return None
+    axes, places = _axes(x, args, kwargs), {*range(2, x.ndim)}
+    if func in _MEANS: return x if axes and axes < places else None
     return x if out.ndim == 3 and out.shape[:2] == x.shape[:2] else None
 
 # %% ../nbs/03b_averages.ipynb #read-otherwise
 _MAXIMA = {torch.amax, Tensor.amax, F.max_pool2d, F._max_pool2d, torch.max_pool2d,
-           F.adaptive_max_pool2d, F._adaptive_max_pool2d}
+           F.adaptive_max_pool2d, F._adaptive_max_pool2d, F.max_pool1d, F._max_pool1d,
+           F.max_pool3d, F._max_pool3d, torch.max_pool1d, torch.max_pool3d, F.adaptive_max_pool1d,
+           F._adaptive_max_pool1d, F.adaptive_max_pool3d, F._adaptive_max_pool3d}
 
-def _is_map(x): return isinstance(x, Tensor) and x.ndim == 4 and x.shape[2]*x.shape[3] > 1
+def _is_map(x, dims):
+    return isinstance(x, Tensor) and x.ndim == dims+2 and prod(x.shape[2:]) > 1
 
 def _one_query(func, args, out): # attention of one query to several keys, per image
     if func is F.multi_head_attention_forward: return args[0].shape[0] == 1 < args[1].shape[0]
     is_attention = func is F.scaled_dot_product_attention
     return is_attention and len(args) > 1 and args[0].shape[-2] == 1 < args[1].shape[-2]
 
-def read_otherwise(func, args, out)->str: # '' for other calls
+def read_otherwise(func, args, out,
+                   dims:int=2 # spatial axes of a map: 1 for a series, 3 for a volume
+                  )->str: # '' for other calls
     "In what other way than by an average this call reads a whole map or all tokens"
     x = args[0] if args else None
     if _one_query(func, args, out): return 'one query attends to all of its tokens'
-    if not _is_map(x) or not isinstance(out, Tensor): return ''
+    if not _is_map(x, dims) or not isinstance(out, Tensor): return ''
     if func in _MAXIMA and out.numel() == prod(x.shape[:2]):
         return 'it takes the maximum of its last map'
     flat = func in _ROWS and out.ndim == 2 and out.shape == (len(x), x[0].numel())
-    size = f'{x.shape[2]}×{x.shape[3]}'
-    return f'it weighs every place of a {size} map by itself, a flattened one' if flat else ''
+    size = '×'.join(map(str, x.shape[2:]))
+    what = f'{size} map' if dims > 1 else f'series of {size}'
+    return f'it weighs every place of a {what} by itself, a flattened one' if flat else ''

@@ -7,12 +7,13 @@ __all__ = ['centred']
 
 # %% ../nbs/05d_centred.ipynb #centred-imports
 import torch
-from .pooling import cell_slices
+from .pooling import cell_slices, dims_of
 
 # %% ../nbs/05d_centred.ipynb #centred
 def centred(z:torch.Tensor, # scores of the cells of all scales `[B,P,K]`
             scales # of the cells
            )->torch.Tensor: # `[B,P,K]`
     "What each cell says beyond the average cell of its scale and image"
-    cells = [z[:,where] for where in cell_slices(scales).values()]
+    slices = cell_slices(scales, dims_of(z.shape[1], scales) or 2)
+    cells = [z[:,where] for where in slices.values()]
     return torch.cat([o - o.mean(1, keepdim=True) for o in cells], 1)

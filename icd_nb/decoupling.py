@@ -9,6 +9,7 @@ __all__ = ['KNOWN', 'cell_matrices', 'eval_mode', 'Head', 'token_rows', 'find_he
 # %% ../nbs/04_decoupling.ipynb #8224be7d
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import prod
 import torch, torch.nn as nn
 from fastcore.basics import patch
 from torch import Tensor
@@ -16,31 +17,33 @@ from .core import kept_modes, parse_scales
 from .explicit import ExplicitHead, places_of, score_cells
 from .logits import main_logits
 from .params import checked, network, taking
+from .pixels import PerPixel, score_pixels
 from .pooling import cell_slices, n_cells, pool_matrix
 from .rows import AFFINE, CellRows, without_autocast
 from .scores import MASKED, Scores
 from .tokens import Layout
 
 # %% ../nbs/04_decoupling.ipynb #cell-matrices
-def _scored_scales(H, W, scales, chained): # those with rows of their own
+def _scored_scales(size, scales, chained): # those with rows of their own
     finest = max(scales)
-    if not chained and (H % finest or W % finest): return scales
+    if not chained and any(L % finest for L in size): return scales
     return (finest, *(m for m in scales if finest % m))
 
-def cell_matrices(H:int, W:int, # the map's height and width
+def cell_matrices(size:tuple, # of the map, such as `(H, W)`
                   scales, chained:bool=True, # as in `multiscale_pool`
                   affine:bool=True # does averaging commute with the head?
-                 )->tuple: # `rows` `[R,H·W]`, `up` `[P,R]` or None where the rows are the cells
+                 )->tuple: # `rows` `[R,N]`, `up` `[P,R]` or None where the rows are the cells
     "The averages of the map to score, and how the scores of all cells are averaged from theirs"
-    scales, every = parse_scales(scales), pool_matrix(H, W, scales, chained)
+    scales, every = parse_scales(scales), pool_matrix(size, scales, chained)
     if not affine: return every, None
-    finest, own = max(scales), _scored_scales(H, W, scales, chained)
-    if H*W <= n_cells(own): return torch.eye(H*W).to(every), every
-    up, at = every.new_zeros(n_cells(scales), n_cells(own)), cell_slices(own)
-    for m,cells in cell_slices(scales).items():
-        if m in own: up[cells, at[m]] = torch.eye(m*m).to(up)
-        else: up[cells, at[finest]] = pool_matrix(finest, finest, m)
-    return pool_matrix(H, W, own, chained), up
+    finest, own = max(scales), _scored_scales(size, scales, chained)
+    N, d = every.shape[1], len(size)
+    if N <= n_cells(own, d): return torch.eye(N).to(every), every
+    up, at = every.new_zeros(len(every), n_cells(own, d)), cell_slices(own, d)
+    for m,cells in cell_slices(scales, d).items():
+        if m in own: up[cells, at[m]] = torch.eye(m**d).to(up)
+        else: up[cells, at[finest]] = pool_matrix([finest]*d, m)
+    return pool_matrix(size, own, chained), up
 
 # %% ../nbs/04_decoupling.ipynb #eval-mode
 @contextmanager
@@ -56,52 +59,54 @@ class Head:
     affine:bool # are all functions that follow affine?
     rows:Tensor # weights of what feeds it and of R averages more `[1+R,N]`; None: it stays
     up:Tensor # weights of their scores in the cells' `[P,R]`; None: the rows are the cells
-    grid:tuple=None # height and width of the map
-    kind:str='exact' # or `by token grid`, `by explicit head`
+    grid:tuple=None # size of the map, such as `(H, W)`
+    kind:str='exact' # or `by token grid`, `by explicit head`, `score map`
     layout:Layout=None # of the map that an explicit head scores
     @property
     def cells(self)->Tensor:
         "What each cell averages `[P,N]`"
         return self.rows[1:] if self.up is None else self.up @ self.rows[1:]
     @property
-    def place_rows(self)->Tensor: # `[1+H·W,N]`
+    def place_rows(self)->Tensor: # `[1+N,N]`, of a map of N places
         "Rows that score every place of the map"
         n, own = self.rows.shape[1], self.kind == 'by token grid'
-        places = torch.eye(n).to(self.rows)[n - own - self.grid[0]*self.grid[1]:n - own]
+        places = torch.eye(n).to(self.rows)[n - own - prod(self.grid):n - own]
         return torch.cat([self.rows[:1], places])
 
 # %% ../nbs/04_decoupling.ipynb #token-rows
-def token_rows(n:int, # tokens, of which the last `H·W` are the grid
-               H:int, W:int, scales, chained:bool=True # as in `multiscale_pool`
+def token_rows(n:int, # tokens, of which the last are the grid
+               grid:tuple, # its size, such as `(H, W)`
+               scales, chained:bool=True # as in `multiscale_pool`
               )->Tensor: # `[1+P,n+1]`
     "The averages of grid tokens to score, with the vector that the head gets itself as scale 1"
-    scales = parse_scales(scales)
-    rows = torch.zeros(1 + n_cells(scales), n + 1, dtype=torch.float64)
-    rows[1:,n-H*W:n] = pool_matrix(H, W, scales, chained)
-    own = [0, *(1 + at.start for m, at in cell_slices(scales).items() if m == 1)]
+    scales, d = parse_scales(scales), len(grid)
+    rows = torch.zeros(1 + n_cells(scales, d), n + 1, dtype=torch.float64)
+    rows[1:,n-prod(grid):n] = pool_matrix(grid, scales, chained)
+    own = [0, *(1 + at.start for m, at in cell_slices(scales, d).items() if m == 1)]
     rows[own] = torch.eye(n + 1, dtype=rows.dtype)[-1]
     return rows
 
 # %% ../nbs/04_decoupling.ipynb #find-head
 KNOWN = ("averages are known as nn.AdaptiveAvgPool2d(1), x.mean((2,3)), x.mean(3).mean(2) and "
-         "x.flatten(2).mean(2), tokens as x.mean(1) and x[:,0]; wrap a network that writes them "
-         "otherwise, or name its parts: model.explicit_head = icd_nb.explicit.ExplicitHead(…)")
+         "x.flatten(2).mean(2), in one and three dimensions alike, tokens as x.mean(1) and x[:,0]; "
+         "wrap a network that writes them otherwise, or name its parts: "
+         "model.explicit_head = icd_nb.explicit.ExplicitHead(…)")
 
 def find_head(model:nn.Module, # in eval mode
               x:Tensor, # a few images `[B,3,H,W]`
               scales, chained:bool=True # as in `multiscale_pool`
              )->Head:
     "Where `model` averages its last feature map or reads its tokens, and which averages to score"
-    mode = CellRows()
+    mode = CellRows(dims=x.ndim-2)
     with mode: z = main_logits(model(x))
     if mode.place is None:
         why = mode.listener.otherwise
         raise ValueError(f"{type(model).__name__} never averages a whole feature map [B,C,H,W], "
                          f"so it has no head that could score a cell{why and ': '}{why} ({KNOWN})")
     affine, grid = not mode.fed.own and AFFINE.issuperset(mode.after), tuple(mode.fmap.shape[2:])
-    if mode.fed.own: rows, up = token_rows(mode.fed.shape[0], *grid, scales, chained), None
+    if mode.fed.own: rows, up = token_rows(mode.fed.shape[0], grid, scales, chained), None
     else:
-        rows, up = cell_matrices(*grid, scales, chained, affine)
+        rows, up = cell_matrices(grid, scales, chained, affine)
         rows = torch.cat([torch.full_like(rows[:1], 1/rows.shape[1]), rows])
     kind = dict(device=x.device, dtype=torch.promote_types(mode.fmap.dtype, torch.float32))
     head = Head(mode.place, affine, rows.to(**kind), None if up is None else up.to(**kind), grid,
@@ -116,7 +121,7 @@ def check_head(model, x, head:Head, z): # z: the model's logits `[B,K]`
         return ValueError(f"{type(model).__name__}: what follows its last average "
                           f"over a feature map cannot score cells ({why}; {KNOWN})")
     try:
-        with CellRows(head.place, head.rows): rows = main_logits(model(x))
+        with CellRows(head.place, head.rows, dims=x.ndim-2): rows = main_logits(model(x))
     except RuntimeError as e: raise refuse(f"more than its rows go through the head: {e}") from e
     n = len(head.rows)*len(x)
     if len(rows) != n: raise refuse(f"{n} rows went in, {len(rows)} came out")
@@ -134,7 +139,7 @@ def explicit_head(model, x, named:ExplicitHead, scales)->Head: # `x` as for `fin
     if not off <= 1e-4*z.abs().max():
         raise ValueError(f"the explicit head of {type(model).__name__} gives other logits for "
                          f"whole images than the network itself, off by {off:.2g}")
-    cells = [pool_matrix(*layout.grid, o, chained=False) for o in ((1,), scales)]
+    cells = [pool_matrix(layout.grid, o, chained=False) for o in ((1,), scales)]
     rows = torch.cat(cells).to(f)
     return Head(None, False, rows, None, layout.grid, 'by explicit head', layout)
 
@@ -175,7 +180,8 @@ class Scorer(nn.Module):
         if _kind(x) not in self.heads: self.probe(x)
         head = self.heads[_kind(x)]
         if head.layout: return self.by_parts(head, x)
-        mode = CellRows(head.place, head.rows, autocast)
+        if head.kind == 'score map': return score_pixels(self.model, x, self.scales, self.chained)
+        mode = CellRows(head.place, head.rows, autocast, x.ndim-2)
         with mode: z = main_logits(self.model(x))
         z = _bounded(z)
         if not self.scales: return Scores(z)
@@ -210,6 +216,8 @@ def probe(self:Scorer, x:Tensor)->Head:
 @patch
 def find(self:Scorer, x)->Head:
     "The head for images like `x`"
+    if isinstance(self.model, PerPixel):
+        return Head(None, True, None, None, tuple(x.shape[2:]), 'score map')
     scales = self.scales or (1,)
     if self.named is not None and self.scales:
         return explicit_head(self.model, x, self.named, scales)
@@ -217,7 +225,7 @@ def find(self:Scorer, x)->Head:
 
 # %% ../nbs/04_decoupling.ipynb #local-logits
 def local_logits(model:nn.Module, # as it is
-                 x:Tensor, # images `[B,3,H,W]`
+                 x:Tensor, # images `[B,3,H,W]`, series `[B,C,L]` or volumes `[B,C,D,H,W]`
                  scales=(1,2,4), # cells along each axis, for each scale
                  chained:bool=True, # as in `multiscale_pool`
                  head:ExplicitHead=None # default: `model.explicit_head`, or the one that is found

@@ -10,6 +10,7 @@ import math
 import torch
 from .core import check_choice, parse_scales
 from .params import kind_of
+from .pooling import cell_slices, dims_of, n_cells
 from .scores import MASKED, in_single
 
 # %% ../nbs/05_gram.ipynb #full
@@ -59,15 +60,17 @@ def scale_weights(scales, # such as `(1,2,4)`
 def structures(z:torch.Tensor, # scores of the cells of all scales `[B,P,K]`, scale by scale
                scales=(1,2,4), # cells along each axis, for each scale
                T:float=2. # temperature
-              )->tuple: # one `[B,m²,m²]` per scale
+              )->tuple: # one `[B,m²,m²]` per scale; m for a series, m³ for a volume
     "The `structure` of each scale; `ValueError` if these are not the cells of the scales"
     _check_cells(z, T)
     scales = parse_scales(scales)
-    sizes = [m*m for m in scales]
-    if z.shape[1] != sum(sizes):
+    dims = dims_of(z.shape[1], scales)
+    if dims is None:
+        sizes = [m*m for m in scales]
         raise ValueError(f"{z.shape[1]} cells do not make scales {scales}, "
-                         f"which have {' + '.join(map(str, sizes))} = {sum(sizes)}")
-    return tuple(structure(o, T) for o in z.split(sizes, 1))
+                         f"which have {' + '.join(map(str, sizes))} = {sum(sizes)} (a series has "
+                         f"{n_cells(scales, 1)}, a volume {n_cells(scales, 3)})")
+    return tuple(structure(z[:,at], T) for at in cell_slices(scales, dims).values())
 
 # %% ../nbs/05_gram.ipynb #kl-and-gradient
 def _kl_and_gradient(z, log_t, weight, T): # one scale: student scores `[B,P,K]`, teacher structure

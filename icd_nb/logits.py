@@ -35,7 +35,8 @@ def _advice(z, fits): # what to do about an output without logits
         return (f"several parts could be the logits: {shapes}; say which by LogitsAt(model, "
                 f"{next(iter(fits))!r}), or switch its auxiliary heads off if it has some")
     if isinstance(z, Tensor) and z.ndim > 2:
-        return "these are features, or scores of places: put a head behind it that returns [B,K]"
+        return ("these are features, or scores of places: put a head behind it that returns [B,K], "
+                "or, if each pixel has a label, take icd_nb.pixels.PerPixel(model)")
     return "wrap it in a module that returns these alone"
 
 # %% ../nbs/03d_logits.ipynb #logits-at

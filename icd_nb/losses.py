@@ -16,7 +16,6 @@ from .gram import scale_weights, structure_loss, structures
 from .information import adaptive_structure_loss
 from .kd import CE, DKD, KD, NKD, dkd_loss, kd_loss, nkd_loss
 from .params import above_0, checked, from_0, yes_or_no
-from .pooling import cell_slices
 from .scores import at_class, check_labels, in_single, score_pair
 from .terms import CellLoss, Objective, Term, Warmup
 _all_ = ['CE', 'KD', 'DKD', 'NKD', 'kd_loss', 'dkd_loss', 'nkd_loss', 'Term', 'Objective']
@@ -55,8 +54,10 @@ class SDD(Term):
         return at_class(z, y) >= z.amax(-1)
     def forward(self, s, t, y):
         cell = self._verdict(t, y, local=True)
-        if 1 in t.scales: whole = cell[:,cell_slices(t.scales)[1]]
-        else: whole = self._verdict(t, y, local=False)[:,None]
+        if 1 in t.scales: whole = cell[:,t.slices[1]]
+        elif t.pixels == 1: whole = self._verdict(t, y, local=False)[:,None]
+        else: raise ValueError("the cells of a score map are compared with its verdict on the "
+                               f"whole image: add 1 to the scales {t.scales}")
         weights = sdd_weights(cell, whole, self.beta, self.keep)
         return (weights * self.inner.cells(s, t, y, local=True)).mean()
 

@@ -89,9 +89,10 @@ def network(value):
 # %% ../nbs/00a_params.ipynb #taking
 @contextmanager
 def taking(who, # the network, or its name
-           x): # images `[B,3,H,W]`
+           x): # images `[B,3,H,W]`, series `[B,C,L]` or volumes `[B,C,D,H,W]`
     "Inside it a network that cannot take the images stops with its name and theirs"
-    if not (isinstance(x, torch.Tensor) and x.ndim == 4 and x.is_floating_point() and len(x)):
+    fits = isinstance(x, torch.Tensor) and x.ndim in (3, 4, 5) and x.is_floating_point()
+    if not (fits and len(x)):
         raise ValueError(f"images are a float tensor [B,3,H,W], not {kind_of(x)}")
     who = who if isinstance(who, str) else type(who).__name__
     try: yield
@@ -99,7 +100,8 @@ def taking(who, # the network, or its name
     except (RuntimeError, TypeError, AttributeError, LookupError, AssertionError) as e:
         kind = '' if isinstance(e, RuntimeError) else f'{type(e).__name__}: '
         why = kind + next(iter(str(e).splitlines()), '')
-        raise ValueError(f"{who} does not take these images, {kind_of(x)}: {why}") from e
+        hint = '' if x.ndim == 4 else '; a batch of images is [B,3,H,W]'
+        raise ValueError(f"{who} does not take these images, {kind_of(x)}: {why}{hint}") from e
 
 # %% ../nbs/00a_params.ipynb #maybe
 def maybe(read):

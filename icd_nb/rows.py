@@ -8,16 +8,18 @@ __all__ = ['AFFINE', 'BATCH_NORM', 'trains_batch_norm', 'without_autocast', 'wid
 # %% ../nbs/03e_rows.ipynb #rows-imports
 from collections import Counter
 from dataclasses import dataclass
+from math import prod
 import torch, torch.nn as nn, torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from .averages import averaged_map, part_of_map, read_otherwise
 from .scores import in_single
-from .tokens import token_grid, tokens_that_feed
+from .tokens import series_grid, token_grid, tokens_that_feed
 
 # %% ../nbs/03e_rows.ipynb #affine
-AFFINE = frozenset('linear conv2d batch_norm dropout flatten view reshape squeeze unsqueeze '
-                   'permute transpose contiguous to float size dim __get__ __getitem__'.split())
+AFFINE = frozenset('linear conv1d conv2d conv3d batch_norm dropout flatten view reshape squeeze '
+                   'unsqueeze permute transpose contiguous to float size dim '
+                   '__get__ __getitem__'.split())
 BATCH_NORM = ("the head has a batch norm in training mode, which would take its statistics over "
               "cells instead of images; put that layer into eval mode, or use a model without one "
               "after the pooling")
@@ -40,7 +42,7 @@ def widened(o):
 @dataclass
 class Fed:
     "What a call feeds to the head"
-    fmap:Tensor # feature map `[B,C,H,W]`
+    fmap:Tensor # feature map `[B,C,H,W]`, `[B,C,L]` or `[B,C,D,H,W]`
     shape:tuple # of what the call read, without the batch
     tokens:Tensor=None # `[B,N,C]`, where the network has tokens
     own:bool=False # something else than the average of the map?
@@ -55,11 +57,14 @@ class Fed:
 # %% ../nbs/03e_rows.ipynb #listener
 class Listener:
     "Recognises, among the calls of one forward pass, those that feed a head"
-    def __init__(self, place:tuple): # as in `CellRows`
+    def __init__(self, place:tuple, dims:int=2): # as in `CellRows`
         self.probing, self.otherwise = place is None, '' # in what other way the last map was read
         self.tokens = place is None or len(place[0]) == 2 # are tokens of interest?
         self.part = None # a tensor of an earlier call, and the map that it is a part of
+        self.dims = dims
         self.hw, self.seen = None, [] # sizes of the images, and of maps so far
+    @property
+    def is_series(self): return self.dims == 1 and self.hw is None # a row of places, and no picture
 
     def hear(self, func, args, kwargs, out)->Fed: # None for other calls
         "What this call feeds to a head, if it can be one"
@@ -69,24 +74,31 @@ class Listener:
         if whole is not None:
             self.part = out, whole
             self.seen.append(tuple(whole.shape[2:]))
-        if self.probing: self.otherwise = read_otherwise(func, args, out) or self.otherwise
+        if self.probing:
+            dims = 1 if self.is_series else max(self.dims, 2)
+            self.otherwise = read_otherwise(func, args, out, dims) or self.otherwise
         if fmap is not None: return Fed(fmap, tuple(fmap.shape[1:]))
         found = tokens_that_feed(func, args, kwargs, out) if self.tokens else None
-        return self.from_tokens(*found) if found else None
+        return self.from_tokens(*found, first=args[0] is not found[0]) if found else None
 
     def look(self, func, args, out):
         "Note the size of the images, and of the maps that convolutions make"
         x = args[0] if args else None
-        if self.hw is None and isinstance(x, Tensor) and x.ndim == 4: self.hw = tuple(x.shape[2:])
-        if func is F.conv2d: self.seen.append(tuple(out.shape[2:]))
+        conv = func in (F.conv1d, F.conv2d, F.conv3d)
+        if self.hw is None and isinstance(x, Tensor) and x.ndim > 3:
+            wanted = conv if self.dims == 1 else x.ndim == self.dims+2
+            if wanted: self.hw = tuple(x.shape[2:])
+        if conv: self.seen.append(tuple(out.shape[2:]))
 
     def from_tokens(self, tokens, # `[B,N,C]`
-                    which # is taken; None: their mean
+                    which, # is taken; None: their mean
+                    first=False # do their channels come first?
                    )->Fed: # None where they have no grid
         "What is fed by tokens, if they have a grid"
         n, shape = tokens.shape[1], tuple(tokens.shape[1:])
         grid = token_grid(n, self.hw, self.seen) if self.hw else None
-        before = n - grid[0]*grid[1] if grid else 0
+        if self.is_series: grid = series_grid(n, () if first else self.seen)
+        before = n - prod(grid) if grid else 0
         if not grid or which is not None and not 0 <= which < before:
             if n > 1 and which is not None:
                 self.otherwise = f'it takes one of {n} tokens without a grid'
@@ -99,11 +111,12 @@ class CellRows(TorchFunctionMode):
     "Looks for what feeds the head in a forward pass; what is at `place` becomes `[B·(1+R),C]`"
     def __init__(self, place:tuple=None, # what feeds the head, as in `Head`
                  rows:Tensor=None, # weights of what takes its place `[1+R,N]`; None: it stays
-                 autocast:bool=False # is autocast on, so that the head has to be kept out of it?
+                 autocast:bool=False, # is autocast on, so that the head has to be kept out of it?
+                 dims:int=2 # spatial axes of the images: 1 for series, 3 for volumes
                 ):
         super().__init__()
         self.wanted, self.rows, self.autocast = place, rows, autocast
-        self.count, self.place, self.listener = Counter(), None, Listener(place)
+        self.count, self.place, self.listener = Counter(), None, Listener(place, dims)
         self.fed, self.after, self.passed = None, [], False
     @property
     def fmap(self): return self.fed.fmap

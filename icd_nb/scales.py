@@ -18,7 +18,6 @@ from .data import train_batches
 from .decoupling import Scorer, complementary, eval_mode
 from .gram import scale_weights, structure
 from .information import information
-from .pooling import cell_slices
 from .scores import Scores
 
 # %% ../nbs/06d_scales.ipynb #scales-sets
@@ -28,7 +27,7 @@ def scale_sets(scales=(1,2,4))->list: # of tuples
     return [o for n in range(1, len(scales)+1) for o in combinations(scales, n)]
 
 def _of_cells(x, t:Scores, chosen): # `[…,P]` → those of the cells of the chosen scales
-    at = cell_slices(t.scales)
+    at = t.slices
     return torch.cat([x[...,at[m]] for m in chosen], -1)
 
 # %% ../nbs/06d_scales.ipynb #scales-verdicts

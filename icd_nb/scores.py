@@ -11,6 +11,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 from .params import kind_of
+from .pooling import cell_slices, dims_of
 
 # %% ../nbs/03a_scores.ipynb #scores
 @dataclass
@@ -21,12 +22,18 @@ class Scores:
     scales:tuple=() # of the cells, in the order of `P`
     feats:dict=field(default_factory=dict) # layer name → its output
     index:Tensor=None # which images these are `[B]`
+    pixels:int=1 # rows of `logits` for one image; more where every pixel has its own
     _memo:dict=field(default_factory=dict, init=False, repr=False, compare=False)
 
     def memo(self, key, compute):
         "What `compute()` returns, computed once for each `key`"
         if key not in self._memo: self._memo[key] = compute()
         return self._memo[key]
+
+    @property
+    def slices(self)->dict: # scale → slice
+        "Where the cells of each scale lie along `P`, of a series, a picture or a volume"
+        return cell_slices(self.scales, dims_of(self.local.shape[2], self.scales) or 2)
 
 # %% ../nbs/03a_scores.ipynb #classes-last
 def in_single(z:Tensor)->Tensor:
@@ -67,6 +74,9 @@ def at_class(z:Tensor, # numbers with the classes last, `[B,K]` or `[B,P,K]`
              y:Tensor # one class per image `[B]`
             )->Tensor: # `[B]` or `[B,P]`
     "The number of class `y[b]` in each image or cell"
+    if len(y) != len(z): raise ValueError(
+        f"{len(y)} labels for the cells of {len(z)} images: where each pixel has a label, a cell "
+        "has none, so take KD() on cells and SDD(KD(), right='whole')")
     return z.gather(-1, beside(y, z).expand(*z.shape[:-1], 1)).squeeze(-1)
 
 # %% ../nbs/03a_scores.ipynb #score-pair

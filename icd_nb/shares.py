@@ -122,11 +122,13 @@ def _batch_norm(images, x, mean, var, weight=None, bias=None, training=False, mo
 
 # %% ../nbs/08g_shares.ipynb #pass
 @contextmanager
-def shared_pass(n:int, # images in the batch
-                device:torch.device):
+def shared_pass(batch, device:torch.device):
     "Inside the block a network in training computes a share of a batch"
-    rank, size = share()
+    (rank, size), n = share(), len(batch.y)
     if size == 1: yield
+    elif len(batch.x) != len(range(rank, n, size)):
+        raise ValueError("processes share a batch image by image, and this one has "
+                         f"{n} labels: train with one label per image, or in one process")
     else:
         cards = [device]*(device.type == 'cuda')
         with torch.random.fork_rng(cards), SharedNorm(n):

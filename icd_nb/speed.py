@@ -59,6 +59,7 @@ class Speed:
         "Move a module to the device, in this precision's storage and layout"
         dtype = torch.float64 if self.precision == 'fp64' else torch.float32
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        if any(p.ndim > 4 for p in module.parameters()): layout = torch.preserve_format # volumes
         return module.to(device, dtype=dtype, memory_format=layout)
 
     def autocast(self, device):

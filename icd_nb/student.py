@@ -11,7 +11,6 @@ from contextlib import nullcontext
 import torch
 from fastcore.basics import patch
 from torch import nn
-from torch.nn.utils import clip_grad_norm_
 from .core import check_choice, parse_scales, seed_of
 from .devices import seed_torch
 from .decoupling import eval_mode, Scorer
@@ -137,7 +136,8 @@ def build(self:Student, batch, labels, teacher):
     "Let the terms choose layers and build adapters from one batch; the network does not change"
     few = to_model_dtype(batch.x[:2], self.model)
     self.objective.bind(self.model, teacher.model, few, labels)
-    if self.scales: check_memory(self.name, self.scales, len(batch.y), self.device)
+    if self.scales: check_memory(self.name, self.scales, len(batch.x), self.device,
+                                  batch.x.ndim-2)
     with eval_mode(self.model): s = self.score(batch)
     teacher.watch(self.objective.teacher_layers)
     t = self._own_scores(teacher(batch))
@@ -150,7 +150,7 @@ def score(self:Student, batch):
     "The network's scores of a batch, and the outputs of the layers that the terms look at"
     layers, n = self.objective.student_layers, len(batch.y)
     x = to_model_dtype(batch.x, self.model)
-    with shared_pass(n, self.device):
+    with shared_pass(batch, self.device):
         return scores_of_all(scores(self.model, self.scorer, x, layers, self.device, self.speed), n)
 
 @patch
@@ -169,14 +169,14 @@ def step(self:Student, batch,
     "One training step"
     self.reseed(i)
     self.opt.zero_grad()
-    with LoneImage() if len(batch.y) == 1 < self.recipe.bs else nullcontext():
+    with LoneImage() if len(batch.x) == 1 < self.recipe.bs else nullcontext():
         s = self.score(batch)
         s.index = batch.index
         if not self.looked: check_gradient(s.logits, self.name)
         total, parts = self.backward(s, t, batch.y)
     average_gradients(self.params)
     if not self.looked: self.look()
-    if self.recipe.clip is not None: clip_grad_norm_(self.params, self.recipe.clip)
+    if self.recipe.clip is not None: nn.utils.clip_grad_norm_(self.params, self.recipe.clip)
     start_momentum(self.opt)
     self.opt.step()
     self.names = [*parts, 'total']

@@ -7,6 +7,7 @@ __all__ = ['USUAL', 'scores', 'part_of', 'weights_of_cells', 'Teacher', 'check_m
 
 # %% ../nbs/08i_teacher.ipynb #teacher-imports
 import copy, warnings
+from math import prod
 from dataclasses import replace
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ from .shares import scores_of_all
 from .fold import folded, half_stored
 from .features.layers import record
 from .params import checked, network
-from .pooling import cell_slices, n_cells
+from .pooling import cell_slices, dims_of, n_cells
 from .speed import to_model_dtype
 
 # %% ../nbs/08i_teacher.ipynb #scores
@@ -35,16 +36,18 @@ USUAL = (1,2,4), True # scales, and whether coarse cells are averaged from the f
 
 def part_of(s:Scores, scales)->Scores:
     "The scores of some of the scales"
-    rows, at = s.local.transpose(1, 2), cell_slices(s.scales)
+    rows, at = s.local.transpose(1, 2), s.slices
     local = torch.cat([rows[:,at[m]] for m in scales], 1).transpose(1, 2)
     return replace(s, local=local, scales=scales)
 
 # %% ../nbs/08i_teacher.ipynb #weights-of-cells
-def weights_of_cells(model, x, scales, chained)->dict: # scale → `[m²,H·W]`
+def weights_of_cells(model, x, scales, chained)->dict: # scale → `[m²,N]`, of N places
     "What every cell averages"
     if not scales: return {}
-    rows = Scorer(model, scales, chained).probe(x).cells
-    return {m: rows[at] for m, at in cell_slices(scales).items()}
+    head = Scorer(model, scales, chained).probe(x)
+    if head.rows is None: raise ValueError("its cells are averaged from a score map")
+    at = cell_slices(scales, dims_of(len(head.cells), scales))
+    return {m: head.cells[at[m]] for m in at}
 
 # %% ../nbs/08i_teacher.ipynb #teacher
 class Teacher:
@@ -111,22 +114,24 @@ class Teacher:
 def check_map(who, scorer, scales):
     "Refuse cells of a map with a single place; warn where several cells see the same place"
     if not scales or max(scales) == 1 or not getattr(scorer, 'heads', None): return
-    H, W = next(iter(scorer.heads.values())).grid
-    places, m = H*W, max(scales)
+    grid, m = next(iter(scorer.heads.values())).grid, max(scales)
+    places, cells = prod(grid), m**len(grid)
     if places == 1:
-        raise ValueError(f"{who}: the last feature map is 1×1 for images of this size, so that "
+        size = '×'.join(map(str, grid))
+        raise ValueError(f"{who}: the last feature map is {size} for images of this size, so that "
                          "all cells are the whole image: take larger images, a network that "
                          "shrinks them less, or scales [1]")
-    if places < m*m:
-        warnings.warn(f"{who}: the last feature map has {places} places, so that the {m*m} cells "
+    if places < cells:
+        warnings.warn(f"{who}: the last feature map has {places} places, so that the {cells} cells "
                       f"of scale {m} repeat each other")
 
-def check_memory(who, scales, bs, device):
+def check_memory(who, scales, bs, device, dims=2):
     "Refuse scales whose Gram matrices would need more memory than there is"
     tensors = 5 # cosines, softmax, gradient and what lies between, in single precision
-    need, free = 4*tensors*bs*sum(m**4 for m in scales), free_bytes(device)
+    need, free = 4*tensors*bs*sum(m**(2*dims) for m in scales), free_bytes(device)
     if need <= .8*free: return
-    raise ValueError(f"{who}: the scales {list(scales)} have {n_cells(scales)} cells; to compare "
+    cells = n_cells(scales, dims)
+    raise ValueError(f"{who}: the scales {list(scales)} have {cells} cells; to compare "
                      f"them with each other takes about {need/1e9:.0f} GB for {bs} images, and "
                      f"{free/1e9:.0f} GB are free: take coarser scales or a smaller batch")
 

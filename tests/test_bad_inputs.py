@@ -132,7 +132,7 @@ def idea_rows(): # pooling, scores, Gram
     yield 'multiscale_pool', multiscale_pool, no_map, 'a feature map is'
     yield 'multiscale_pool: scales', lambda v: multiscale_pool(X, v), NO_SCALES, 'scales'
     yield 'n_cells', n_cells, NO_SCALES, 'scales'
-    yield 'pool_matrix', lambda v: pool_matrix(v, 4), [0, -1, 2.5, 'x', None, 10**9], 'pool_matrix: H = '
+    yield 'pool_matrix', lambda v: pool_matrix((v, 4)), [0, -1, 2.5, 'x', None, 10**9], 'pool_matrix: axis 0 = '
     yield 'scale_weights', scale_weights, NO_SCALES, 'scales'
     no_cells = [None, 3, 'x', SL.numpy(), SL.long(), S, SL[None]]
     yield 'gram_matrix', gram_matrix, no_cells, 'scores of cells'

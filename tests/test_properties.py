@@ -46,8 +46,8 @@ def test_a_cell_is_the_mean_of_its_box(x, scales, chained):
     got = multiscale_pool(x, scales, chained)
     assert got.shape == (*x.shape[:2], n_cells(scales))
     assert (got <= x.amax((2, 3))[..., None] + 1e-9).all() and (got >= x.amin((2, 3))[..., None] - 1e-9).all()
-    assert close(x.flatten(2) @ pool_matrix(*x.shape[2:], scales, chained).T, got)
-    assert close(pool_matrix(*x.shape[2:], scales, chained).sum(1), torch.ones(n_cells(scales)))
+    assert close(x.flatten(2) @ pool_matrix(tuple(x.shape[2:]), scales, chained).T, got)
+    assert close(pool_matrix(tuple(x.shape[2:]), scales, chained).sum(1), torch.ones(n_cells(scales)))
     if chained: return
     means = [x[..., t:t+h, l:l+w].mean((2, 3)) for t, l, h, w in cell_boxes(scales, *x.shape[2:])]
     assert close(got, torch.stack(means, 2))

@@ -7,6 +7,7 @@ __all__ = ['Seen', 'LoaderData', 'check_data']
 
 # %% ../../nbs/01m_loaders.ipynb #loaders-imports
 from collections import namedtuple
+from math import prod
 import torch
 from fastcore.basics import patch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
@@ -15,12 +16,12 @@ from ..ranks import own_share
 from .batches import Batch
 
 # %% ../../nbs/01m_loaders.ipynb #labels
-def _labels(dataset)->torch.Tensor: # int64 `[N]`
+def _labels(dataset)->torch.Tensor: # int64 `[N]`, or `[N,H,W]` of pixels
     if isinstance(dataset, Subset):
         return _labels(dataset.dataset)[torch.as_tensor(dataset.indices)]
     known = getattr(dataset, 'targets', None)
-    y = [item[1] for item in dataset] if known is None else known
-    return torch.as_tensor(y).long()
+    if known is not None: return torch.as_tensor(known).long()
+    return torch.stack([torch.as_tensor(item[1]) for item in dataset]).long()
 
 def _dataset(part, where)->Dataset:
     dataset = getattr(part, 'dataset', part) if isinstance(part, DataLoader) else part
@@ -33,7 +34,7 @@ def _dataset(part, where)->Dataset:
     return dataset
 
 # %% ../../nbs/01m_loaders.ipynb #loader-data
-Seen = namedtuple('Seen', 'size') # side of the images in pixels
+Seen = namedtuple('Seen', 'size') # side of the images in pixels, or of images with as many places
 
 class _Numbered(Dataset): # items with their number
     def __init__(self, dataset): self.dataset = dataset
@@ -49,7 +50,8 @@ class LoaderData:
                 ):
         parts = [_dataset(part, where) for part, where in ((train, 'train'), (test, 'test'))]
         self.train, self.test, self.workers = train, test, workers
-        self.train_y, self.test_y = map(_labels, parts)
+        self.sizes = [len(o) for o in parts] # images for training, for the test
+        self.train_y, self.test_y = (_labels(o).flatten() for o in parts)
         known = classes or getattr(parts[0], 'classes', range(int(self.train_y.max())+1))
         self.classes = [str(o) for o in known]
         if max(self.train_y.max(), self.test_y.max()) >= self.num_classes: raise ValueError(
@@ -57,7 +59,8 @@ class LoaderData:
             f"{self.num_classes} classes")
         self.name = name or type(parts[0]).__name__
         first = next(self.own_test(2, 'cpu'))
-        self.augment = Seen(first.x.shape[-1])
+        is_image = first.x.ndim == 4
+        self.augment = Seen(first.x.shape[-1] if is_image else round(prod(first.x.shape[2:])**.5))
         ways = [repr(getattr(o, 'transform', None)) for o in parts]
         self.fingerprint = short_hash([fingerprint(self.train_y, self.test_y, first.x), *ways])
 
@@ -66,8 +69,9 @@ class LoaderData:
     def settle(self, device): return self
 
     def __repr__(self):
-        return (f"{self.name}: {len(self.train_y):,} training and {len(self.test_y):,} test "
-                f"images, {self.num_classes} classes, loaded one by one")
+        train, test = self.sizes
+        return (f"{self.name}: {train:,} training and {test:,} test images, "
+                f"{self.num_classes} classes, loaded one by one")
 
     def __getattr__(self, name): # what has not been found
         raise AttributeError(f"a LoaderData has no {name!r}: it loads its images one by one. "
@@ -99,10 +103,11 @@ def _seeded(loader, *parts):
 
 def _batch(item, device)->Batch:
     x, y, *index = item
-    if x.ndim != 4 or x.shape[1] != 3 or not x.is_floating_point(): raise ValueError(
-        f"a batch of images is {str(x.dtype)[6:]} {list(x.shape)}; it must be floats [B,3,H,W]: "
-        "let the transforms end in ToTensor() and Normalize(mean, std)")
-    x, y = (o.to(device, non_blocking=True) for o in (x, y.long()))
+    if x.ndim not in (3, 4, 5) or not x.is_floating_point(): raise ValueError(
+        f"a batch of images is {str(x.dtype)[6:]} {list(x.shape)}; it must be floats [B,3,H,W], "
+        "series [B,C,L] or volumes [B,C,D,H,W]: let the transforms of images end in ToTensor() "
+        "and Normalize(mean, std)")
+    x, y = (o.to(device, non_blocking=True) for o in (x, y.long().flatten()))
     return Batch(x[own_share()], y, index[0].to(device) if index else None, None)
 
 @patch

@@ -20,9 +20,10 @@ from ..records import published
 class Gaussian(nn.Module):
     "A mean from the student's map and a variance for each channel"
     def __init__(self, cs:int, ct:int, # channels of student and teacher
-                 var=5., eps=1e-5):
+                 var=5., eps=1e-5,
+                 dims:int=2): # spatial axes of the maps
         super().__init__()
-        def conv(ci): return nn.Conv2d(ci, ct, 1, bias=False)
+        def conv(ci): return getattr(nn, f'Conv{dims}d')(ci, ct, 1, bias=False)
         self.mean = nn.Sequential(conv(cs), nn.ReLU(), conv(ct), nn.ReLU(), conv(ct))
         self.eps = eps
         self.alpha = nn.Parameter(torch.full((ct,), math.log(math.expm1(var-eps))))
@@ -30,14 +31,14 @@ class Gaussian(nn.Module):
     def var(self): return F.softplus(self.alpha) + self.eps
     def forward(self, fs, ft):
         "The mean of -log q(ft|fs), less its constant"
-        var = self.var[:,None,None]
+        var = self.var.view(-1, *[1]*(ft.ndim-2))
         return .5*((self.mean(fs) - ft)**2/var + var.log()).mean()
 
 # %% ../../nbs/07b_contrast.ipynb #vid
 class VID(FeatureTerm):
     "Negative log-likelihood of the teacher's maps, given the student's"
     name = 'vid'
-    def adapter(self, fs, ft): return Gaussian(fs.shape[1], ft.shape[1])
+    def adapter(self, fs, ft): return Gaussian(fs.shape[1], ft.shape[1], dims=fs.ndim-2)
     def compare_all(self, pairs, s, y):
         return sum(g(*same_size(fs, ft)) for g, (fs, ft) in zip(self.adapters, pairs))
 

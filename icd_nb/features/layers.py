@@ -95,13 +95,15 @@ def first_tensor(out):
     while isinstance(out, (tuple, list)) and out: out = out[0]
     return out
 
-def _convs(model): return [n for n, m in model.named_modules() if n and isinstance(m, nn.Conv2d)]
+_CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
-def shown_sizes(maps)->list: # sizes (H, W)
+def _convs(model): return [n for n, m in model.named_modules() if n and isinstance(m, _CONVS)]
+
+def shown_sizes(maps, dims=2)->list: # sizes (H, W), or of as many axes as the images have
     "The sizes of the maps that convolutions made, and their halves, quarters, …"
-    sizes = dict.fromkeys(tuple(f.shape[2:]) for f in maps if f.ndim == 4)
-    for h, w in [*sizes]:
-        while max(h, w) > 1: sizes[h := (h + 1)//2, w := (w + 1)//2] = None
+    sizes = dict.fromkeys(tuple(f.shape[2:]) for f in maps if f.ndim == dims+2)
+    for size in [*sizes]:
+        while max(size) > 1: sizes[size := tuple((o + 1)//2 for o in size)] = None
     return [*sizes]
 
 def place_layout(shape, # of a layer's output, with the batch
@@ -114,23 +116,23 @@ def place_layout(shape, # of a layer's output, with the batch
 
 def map_calls(model:nn.Module, x:Tensor
              )->list: # `(name, module, input, output)`, in the order in which the modules finished
-    "All module calls of one forward pass in eval mode that return places, each as `[B,C,H,W]`"
+    "All module calls of one forward pass in eval mode that return places, each as a map"
     modules, calls = {n: m for n, m in model.named_modules() if n}, []
     def see(name, i, out):
         out = first_tensor(out)
-        has_places = isinstance(out, Tensor) and out.ndim in (3, 4) and len(out) == len(x)
+        has_places = isinstance(out, Tensor) and out.ndim in (3, x.ndim) and len(out) == len(x)
         if has_places and i is not None: calls.append((name, modules[name], i, out))
     with eval_mode(model), hooked(model, modules, see): model(x)
     return _as_maps(calls, tuple(x.shape[2:]))
 
 def _as_maps(calls, hw): # without those that have no places, and attention between tokens
-    sizes = shown_sizes([out for _, m, _, out in calls if isinstance(m, nn.Conv2d)])
+    sizes = shown_sizes([out for _, m, _, out in calls if isinstance(m, _CONVS)], len(hw))
     rows, found = _row_shapes(calls), []
     counts = {out.shape[1] for *_, out in calls if out.ndim == 3}
     for name, module, i, out in calls:
         layout = place_layout(out.shape, hw, sizes)
         between = out.ndim == 4 and out.shape[2] == out.shape[3] and out.shape[3] in counts
-        if not layout or out.ndim == 3 and out.shape[1:] not in rows: continue
+        if not layout or layout.kind == 'tokens' and out.shape[1:] not in rows: continue
         if not (between and not isinstance(module, nn.Conv2d)):
             found.append((name, module, i, layout.map(out)))
     return found
@@ -140,10 +142,13 @@ def _row_shapes(calls): # (N, C) that layers returned which work along the last 
             if out.ndim == 3 and isinstance(m, (nn.Linear, nn.LayerNorm))}
 
 # %% ../../nbs/06a_layers.ipynb #spatial-size
-_POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+_AVERAGES = tuple(getattr(nn, f'{kind}Pool{d}d') for kind in ('AdaptiveAvg', 'Avg')
+                  for d in (1, 2, 3))
+_POOLS = (*_AVERAGES, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d,
+          nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
 
 def spatial_size(f:Tensor)->tuple:
-    "Height and width of a map"
+    "Height and width of a map; of a volume, its depth before them"
     return tuple(f.shape[2:])
 
 def _unpooled(calls:list)->list:
@@ -163,12 +168,12 @@ def probe_stages(calls:list # from `map_calls`
                 )->list: # names
     "The last map at each resolution"
     maps = [(n, m, spatial_size(f)) for n, m, _, f in _unpooled(calls)]
-    maps = [o for o in maps if o[2] != (1,1)]
+    maps = [o for o in maps if max(o[2]) > 1]
     last = {size: n for n, _, size in maps}
     last |= {size: n for n, m, size in maps if next(m.children(), None) is not None} # blocks first
     names = [*dict.fromkeys(n for n, *_ in reversed(maps) if n in last.values())][::-1]
     if len(names) < 2: return _quarters(calls) or names
-    convs = [size for _, m, size in maps if isinstance(m, nn.Conv2d)]
+    convs = [size for _, m, size in maps if isinstance(m, _CONVS)]
     has_stem = len(names) > 3 and convs.count(convs[0]) == 1
     return names[1:] if has_stem else names
 
@@ -191,8 +196,10 @@ def stages(model:nn.Module, x:Tensor # images `[B,3,H,W]`; one is enough
     return {n: shapes[n] for n in names}
 
 # %% ../../nbs/06a_layers.ipynb #pair-stages
+def _extent(shape): return shape[1] if shape[1] > 1 else shape[-1] # a series has the height 1
+
 def _misfit(pairs): # of `((name, shape), (name, shape))`: by how many octaves the sizes differ
-    return sum(abs(math.log2(s[1]/t[1])) for (_, s), (_, t) in pairs)
+    return sum(abs(math.log2(_extent(s)/_extent(t))) for (_, s), (_, t) in pairs)
 
 def pair_stages(a:dict, b:dict # from `stages`
                )->list: # `[(a name, b name), …]`
@@ -204,8 +211,6 @@ def pair_stages(a:dict, b:dict # from `stages`
     return [(s, t) for (s, _), (t, _) in min(reversed(windows), key=_misfit)]
 
 # %% ../../nbs/06a_layers.ipynb #head-input
-_AVERAGES = (nn.AdaptiveAvgPool2d, nn.AvgPool2d)
-
 def head_input(model:nn.Module, x:Tensor)->str: # a name for `record`
     "Where to read the last feature map, the one whose average the classifier sees"
     calls = map_calls(model, x[:1])
@@ -215,10 +220,11 @@ def head_input(model:nn.Module, x:Tensor)->str: # a name for `record`
     averages = (f'{n}:in' for n, m, *_ in calls[end+1:] if isinstance(m, _AVERAGES))
     return next(averages, maps[-1][0])
 
-def vec(f:Tensor # a map `[B,C,H,W]`, tokens `[B,N,C]` or a vector `[B,C]`
+def vec(f:Tensor # a map `[B,C,H,W]` or `[B,C,D,H,W]`, tokens `[B,N,C]` or a vector `[B,C]`
        )->Tensor: # `[B,C]`
     "One vector per image: the mean over places"
-    return f.mean((2,3)) if f.ndim == 4 else f.mean(1) if f.ndim == 3 else f
+    if f.ndim > 3: return f.mean(tuple(range(2, f.ndim)))
+    return f.mean(1) if f.ndim == 3 else f
 
 # %% ../../nbs/06a_layers.ipynb #layouts
 def layouts(model:nn.Module, x:Tensor, # images `[B,3,H,W]`; one is enough
@@ -229,7 +235,8 @@ def layouts(model:nn.Module, x:Tensor, # images `[B,3,H,W]`; one is enough
     def see(name, i, out): maps.append(out)
     listens = hooked(model, _convs(model), see)
     with eval_mode(model), listens, record(model, layers) as feats: model(x)
-    outs, sizes = {n: first_tensor(f) for n, f in feats.items()}, shown_sizes(maps)
+    outs = {n: first_tensor(f) for n, f in feats.items()}
+    sizes = shown_sizes(maps, x.ndim-2)
     tensors = {n: f for n, f in outs.items() if isinstance(f, Tensor) and len(f) == len(x)}
     found = {n: place_layout(f.shape, tuple(x.shape[2:]), sizes) for n, f in tensors.items()}
     return {n: layout for n, layout in found.items() if layout}

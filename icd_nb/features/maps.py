@@ -20,7 +20,8 @@ from ..terms import Objective, Term
 def same_size(fs:Tensor, ft:Tensor):
     "Both maps, the larger averaged down to the size of the smaller"
     size = tuple(map(min, spatial_size(fs), spatial_size(ft)))
-    def fit(f): return f if spatial_size(f) == size else F.adaptive_avg_pool2d(f, size)
+    pool = F.adaptive_avg_pool3d if len(size) == 3 else F.adaptive_avg_pool2d
+    def fit(f): return f if spatial_size(f) == size else pool(f, size)
     return fit(fs), fit(ft)
 
 # %% ../../nbs/07_features.ipynb #featureterm
@@ -81,7 +82,7 @@ def _layer_output(scores:Scores, layer:str, who:str, layouts=())->Tensor:
     if not isinstance(f, Tensor):
         raise ValueError(f"{who}: layer {layer!r} returns a {type(f).__name__}; "
                          "choose a layer that returns one tensor")
-    if len(f) != len(scores.logits):
+    if len(f)*scores.pixels != len(scores.logits):
         raise ValueError(f"{who}: layer {layer!r} has {len(f)} rows "
                          f"for {len(scores.logits)} images, "
                          "one per cell if it lies behind the average over places; "
@@ -94,7 +95,7 @@ def _shapes(a, fs, b, ft):
 @patch
 def _check_pair(self:FeatureTerm, a:str, fs:Tensor, b:str, ft:Tensor):
     "A `ValueError` if this term says nothing about these two"
-    if self.maps and not fs.ndim == ft.ndim == 4:
+    if self.maps and not fs.ndim == ft.ndim > 3:
         raise ValueError(f"{self.name} compares feature maps [B,C,H,W], "
                          f"but {_shapes(a, fs, b, ft)}")
     if self.places and all(min(o) == 1 for o in zip(spatial_size(fs), spatial_size(ft))):
@@ -131,15 +132,19 @@ def forward(self:FeatureTerm, s:Scores, t:Scores, y=None):
     with torch.autocast(s.logits.device.type, enabled=False): return self.compare_all(pairs, s, y)
 
 # %% ../../nbs/07_features.ipynb #regressor
+_PARTS = 'Conv', 'ConvTranspose', 'BatchNorm'
+
 def _twice(a, b): return all(p == 2*q for p, q in zip(a, b))
 
 def regressor(fs:Tensor, ft:Tensor)->nn.Module:
     "From the student's map to the teacher's shape, as in RepDistiller"
     cs, ct, size_s, size_t = fs.shape[1], ft.shape[1], spatial_size(fs), spatial_size(ft)
-    if _twice(size_s, size_t): conv = nn.Conv2d(cs, ct, 3, 2, 1)
-    elif _twice(size_t, size_s): conv = nn.ConvTranspose2d(cs, ct, 4, 2, 1)
-    else: conv = nn.Conv2d(cs, ct, 1)
-    return nn.Sequential(conv, nn.BatchNorm2d(ct), nn.ReLU())
+    d = len(size_s) # 3 for volumes
+    Conv, Transpose, Norm = (getattr(nn, f'{o}{d}d') for o in _PARTS)
+    if _twice(size_s, size_t): conv = Conv(cs, ct, 3, 2, 1)
+    elif _twice(size_t, size_s): conv = Transpose(cs, ct, 4, 2, 1)
+    else: conv = Conv(cs, ct, 1)
+    return nn.Sequential(conv, Norm(ct), nn.ReLU())
 
 # %% ../../nbs/07_features.ipynb #fitnet
 class FitNet(FeatureTerm):
@@ -151,7 +156,7 @@ class FitNet(FeatureTerm):
     def compare(self, fs, ft): return F.mse_loss(*same_size(fs, ft))
 
 # %% ../../nbs/07_features.ipynb #attention-map
-def attention_map(f:Tensor, # `[B,C,H,W]`
+def attention_map(f:Tensor, # `[B,C,H,W]` or `[B,C,D,H,W]`
                   p=2)->Tensor: # `[B,H·W]`, of length 1
     "Where a map is strong: the mean of its p-th power over channels"
     return F.normalize(f.pow(p).mean(1).flatten(1))

@@ -79,7 +79,7 @@ def _conv_groups(model:nn.Module, shapes:dict)->dict:
     return {n: shapes[n] for n in groups}
 
 def _as_maps(model, x, shapes:dict)->dict: # name → shape
-    "The shapes, of layers with places as `(C,H,W)`"
+    "The shapes, of layers with places as `(C,H,W)`, of series as `(C,1,L)`"
     found = {n: o.map(torch.empty(1, *shapes[n], device='meta')).shape[1:]
              for n, o in layouts(model, x, shapes).items()}
     return shapes | {n: tuple(s) for n, s in found.items()}
@@ -90,20 +90,24 @@ def find_blocks(model:nn.Module, x, # a batch of images `[B,3,H,W]`
     shapes, conv = output_shapes(model, x), {*_block_names(model)}
     linear = {n for n in _block_names(model, conv=False) if n not in conv}
     raw = {n: s for n, s in shapes.items() if n in conv | linear and len(s) > 1}
-    blocks = {n: s for n, s in _as_maps(model, x, raw).items() if n in conv or len(s) == 3}
+    maps = _as_maps(model, x, raw)
+    blocks = {n: s for n, s in maps.items() if n in conv or len(s) in (3, x.ndim-1)}
     return blocks if len(blocks) > 1 else _conv_groups(model, shapes)
 
 # %% ../../nbs/07f_blocks.ipynb #pictures-of
-_IMAGES = ("images: give a tensor or array [N,3,H,W], batches of them (tensors, tuples that begin "
-           "with one, dicts that hold one), or an `ImageData`; ")
+_IMAGES = ("images: give a tensor or array [N,3,H,W] (series [N,C,L], volumes [N,C,D,H,W]), "
+           "batches of them (tensors, tuples that begin with one, dicts that hold one), "
+           "or an `ImageData`; ")
 
 def _pictures_of(batch)->torch.Tensor: # `[B,C,H,W]`
     "The images in what a loader gives for a batch"
     x = batch
-    if isinstance(x, Mapping): x = [v for v in x.values() if getattr(v, 'ndim', 0) == 4]
+    def axes(v): return getattr(v, 'ndim', 0)
+    if isinstance(x, Mapping): # a mask beside its images has an axis less
+        x = sorted((v for v in x.values() if axes(v) in (3, 4, 5)), key=axes, reverse=True)
     if isinstance(x, (tuple, list)) and x: x = x[0]
     if isinstance(x, np.ndarray): x = torch.as_tensor(x)
-    if not torch.is_tensor(x) or x.ndim != 4:
+    if not torch.is_tensor(x) or x.ndim not in (3, 4, 5):
         shape = f" of shape {tuple(batch.shape)}" if hasattr(batch, 'shape') else ''
         raise ValueError(f"{_IMAGES}a batch was a {type(batch).__name__}{shape}")
     if not x.is_floating_point():

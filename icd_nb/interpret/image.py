@@ -13,18 +13,28 @@ from torch import nn
 from ..core import parse_scales
 from ..extras import optional
 from ..decoupling import Scorer, complementary, eval_mode, find_head
+from ..explicit import ExplicitHead, places_of, score_places
 from ..gram import gram_matrix, structure
 from ..logits import main_logits
+from ..pixels import PerPixel
 from ..pooling import cell_boxes, cell_slices
 from ..rows import CellRows
 from ..style import COLOURS, WIDTH
 
 # %% ../../nbs/10a_one_image.ipynb #score-map
-def score_map(model:nn.Module, # as it is; its head is found, not named
-              x:torch.Tensor # images `[B,3,S,S]`
+def _map_of(model, x, named): # by a head that a user has named
+    f = named.features(model, x)
+    return score_places(named, model, f, places_of(f, tuple(x.shape[2:])))
+
+def score_map(model:nn.Module, # as it is
+              x:torch.Tensor, # images `[B,3,S,S]`
+              head:ExplicitHead=None # default: `model.explicit_head`, or the one that is found
              )->torch.Tensor: # `[B,K,H,W]`, in the size of the last feature map
     "The scores of every place of the last feature map: the class activation map (arXiv 1512.04150)"
+    named = head or getattr(model, 'explicit_head', None)
     with eval_mode(model):
+        if isinstance(model, PerPixel): return model.score_map(x)
+        if named is not None: return _map_of(model, x, named)
         head = find_head(model, x, (1,))
         forward = CellRows(head.place, head.place_rows)
         with forward: scores = main_logits(model(x))
