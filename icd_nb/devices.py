@@ -9,6 +9,7 @@ __all__ = ['check_card', 'get_device', 'free_bytes', 'seed_torch']
 import os, warnings
 from pathlib import Path
 import torch
+from .ranks import local_rank
 
 # %% ../nbs/00f_devices.ipynb #get-device
 def _why_no_card()->str: # '' where nothing looks like a card
@@ -48,6 +49,7 @@ def get_device(device='auto' # `"auto"`, or anything that `torch.device` takes
     except RuntimeError: raise wrong from None
     if d.type == 'meta': raise wrong # its tensors hold no numbers
     if d.type != 'cuda': return d
+    if d.index is None and local_rank() is not None: d = torch.device('cuda', local_rank())
     if torch.cuda.is_available():
         check_card(d)
         return d

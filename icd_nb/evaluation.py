@@ -15,8 +15,9 @@ from .data.loaders import check_data
 from .decoupling import eval_mode
 from .logits import main_logits
 from .params import checked, network, taking, whole_number
+from .ranks import own_share
+from .shares import summed
 from .speed import on_card, to_model_dtype
-
 
 # %% ../nbs/08k_evaluation.ipynb #hits
 def hits(logits:torch.Tensor, # `[B,K]`
@@ -72,8 +73,10 @@ def evaluate(model:nn.Module, data, # an `ImageData` or a `LoaderData`
     total, n = torch.zeros(4, device=device, dtype=torch.float64), len(data.test_y)
     with on_card(device), eval_mode(model.to(device)):
         for b in test_batches(data, bs or _batch_size(data, device), device=device, reuse=True):
-            total += _counts(logits_of(model, b.x, data.num_classes, type(model).__name__), b.y)
-    top1, top5, loss, senseless = total.tolist()
+            if not len(b.x): continue # fewer images than processes
+            z = logits_of(model, b.x, data.num_classes, type(model).__name__)
+            total += _counts(z, b.y[own_share()])
+    top1, top5, loss, senseless = summed(total).tolist()
     if senseless:
         raise FloatingPointError(f"the scores of {senseless:.0f} of {n} test images are NaN "
                                  "or +∞, so that the network has no accuracy: look at its weights "

@@ -16,6 +16,7 @@ from .checkpoint import (
 from .core import NUMBERS_VERSION, atomic_write, short_hash
 from .evaluation import evaluate
 from .models import load_weights
+from .ranks import is_first
 from .student import Student
 from .weights import architecture, model_fingerprint, save_weights, shapes_of
 
@@ -96,6 +97,7 @@ def save(self:Student):
     check_there(self.folder)
     if what := self._not_finite():
         return self.fail(f"{what} was not finite in epoch {self.epoch+1}, step {len(self.rows)}")
+    if not is_first(): return
     self._write_products()
     states = {} if self._weights_alone else {k: getattr(self, k).state_dict() for k in _STATES}
     write_state(self.folder, states | {k: getattr(self, k) for k in _NUMBERS})
@@ -115,7 +117,7 @@ def resume(self:Student):
     if 'model' not in state: return self._resume_finished(state)
     for k in _STATES: getattr(self, k).load_state_dict(state[k])
     for k in _NUMBERS: setattr(self, k, state[k])
-    if self.done: self._write_products() # in case it was stopped between the two
+    if self.done and is_first(): self._write_products() # in case it was stopped between the two
 
 @patch
 def _resume_finished(self:Student, state): # its weights are in a file of their own

@@ -13,6 +13,7 @@ from papermill import execute_notebook
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from .files import atomic_write
+from .ranks import is_first
 
 # %% ../nbs/14_runner.ipynb #terminal
 class Terminal:
@@ -47,7 +48,7 @@ class Terminal:
 # %% ../nbs/14_runner.ipynb #runner
 class _Client(PapermillNotebookClient):
     def process_message(self, message, *args, **kwargs):
-        self.terminal.show(message)
+        if is_first(): self.terminal.show(message)
         return super().process_message(message, *args, **kwargs)
 
 class _Engine(NBClientEngine):
@@ -75,5 +76,6 @@ def run_notebook(path, # of a notebook
     given = {name: _value(text) for name, text in given.items()}
     page = execute_notebook(str(path), None, given, engine_name='icd_nb', progress_bar=False,
                             start_timeout=600)
+    if not is_first(): return # one of several processes writes the page
     with atomic_write(out) as new: nbformat.write(page, new)
     print(f'{out} holds the page, with its pictures')

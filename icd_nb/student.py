@@ -11,7 +11,6 @@ from contextlib import nullcontext
 import torch
 from fastcore.basics import patch
 from torch import nn
-from torch.nn.utils import clip_grad_norm_
 from .core import check_choice, parse_scales, seed_of
 from .devices import seed_torch
 from .decoupling import eval_mode, Scorer
@@ -20,6 +19,7 @@ from .foreign import LoneImage, check_gradient, idle_parts, start_momentum
 from .kd import own_objective, smoothed
 from .params import checked, is_a, path_of, text, whole_number
 from .recipe import Recipe, make_optimizer
+from .shares import average_gradients, shared_pass, scores_of_all
 from .speed import keep_depthwise, loss_and_gradients, set_scalar, to_model_dtype
 from .teacher import check_map, check_memory, scores
 from .terms import Objective
@@ -138,7 +138,7 @@ def build(self:Student, batch, labels, teacher):
     self.objective.bind(self.model, teacher.model, few, labels)
     if self.scales: check_memory(self.name, self.scales, len(batch.x), self.device,
                                   batch.x.ndim-2)
-    with eval_mode(self.model): s = self.score(batch.x)
+    with eval_mode(self.model): s = self.score(batch)
     teacher.watch(self.objective.teacher_layers)
     t = self._own_scores(teacher(batch))
     check_map(self.name, self.scorer, self.scales)
@@ -146,11 +146,12 @@ def build(self:Student, batch, labels, teacher):
     self.objective.build(s, t)
 
 @patch
-def score(self:Student, x):
+def score(self:Student, batch):
     "The network's scores of a batch, and the outputs of the layers that the terms look at"
-    layers = self.objective.student_layers
-    x = to_model_dtype(x, self.model)
-    return scores(self.model, self.scorer, x, layers, self.device, self.speed)
+    layers, n = self.objective.student_layers, len(batch.y)
+    x = to_model_dtype(batch.x, self.model)
+    with shared_pass(batch, self.device):
+        return scores_of_all(scores(self.model, self.scorer, x, layers, self.device, self.speed), n)
 
 @patch
 def _own_scores(self:Student, said): # of what the teacher says, the cells that were asked for
@@ -169,12 +170,13 @@ def step(self:Student, batch,
     self.reseed(i)
     self.opt.zero_grad()
     with LoneImage() if len(batch.x) == 1 < self.recipe.bs else nullcontext():
-        s = self.score(batch.x)
+        s = self.score(batch)
         s.index = batch.index
         if not self.looked: check_gradient(s.logits, self.name)
         total, parts = self.backward(s, t, batch.y)
+    average_gradients(self.params)
     if not self.looked: self.look()
-    if self.recipe.clip is not None: clip_grad_norm_(self.params, self.recipe.clip)
+    if self.recipe.clip is not None: nn.utils.clip_grad_norm_(self.params, self.recipe.clip)
     start_momentum(self.opt)
     self.opt.step()
     self.names = [*parts, 'total']

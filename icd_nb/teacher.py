@@ -14,6 +14,7 @@ from torch import nn
 from .core import free_bytes
 from .decoupling import Scorer
 from .scores import Scores
+from .shares import scores_of_all
 from .fold import folded, half_stored
 from .features.layers import record
 from .params import checked, network
@@ -90,6 +91,7 @@ class Teacher:
         if self.scorers is None: self.choose(x)
         said = {k: scores(self.quick, scorer, x, self.layers, self.device, self.speed)
                 for k, scorer in self.scorers.items()}
+        said = {k: scores_of_all(s, len(batch.y)) for k, s in said.items()}
         for s in said.values(): self.broken |= ~s.logits.isfinite().all()
         return {k: self._part(said[source], source, k) for k, source in self.source.items()}
 

@@ -16,21 +16,24 @@ from fastcore.meta import delegates
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from tqdm.std import tqdm
-from .checkpoint import Keeper, claim
+from .checkpoint import claim
 from .core import kept_modes, progress
 from .data import steps_per_epoch, test_batches, train_batches
 from .data.batches import exact_device
 from .data.loaders import check_data
 from .decoupling import Scorer
 from .evaluation import check_network, evaluate, hits
-from .files import alone
 from .foreign import check_apart, check_student
 from .export import export_model # a student gets its `export` with it
 from .graph import Graphs, side_by_side, undone
 from .history import plot_history, standing
 from .kd import smoothed
 from .params import checked, is_a, shown, whole_number
+from .processes import (alone_together, by_first, check_alike, first_before_others,
+                              from_first, shared_keeper, shared_speed, together)
+from .ranks import is_first, launched
 from .recipe import Recipe, default_lr, make_optimizer
+from .shares import same_start
 from .speed import Speed, to_model_dtype
 from .student import Student
 from .teacher import Teacher, check_teacher
@@ -101,9 +104,11 @@ def prepare_all(students, data, teacher, batch, device, speed,
         teacher.check(data)
         teacher.settle(device)
     for st, about in zip(students, abouts or [None]*len(students)):
-        if st.folder: claim(st.folder, about)
+        if st.folder: from_first(partial(claim, st.folder, about))
         st.prepare(batch, data.train_y, teacher, device, speed)
-        st.resume()
+        same_start(st)
+        first_before_others(st.resume)
+        check_alike({st.name: dict(goes_on_at=[st.epoch, len(st.rows)])})
         st.use_tensors()
     if fault := getattr(teacher, 'fault', str)(): raise FloatingPointError(fault)
     if speed.compile: _compile_all(students, teacher, batch)
@@ -128,7 +133,8 @@ def last_epoch(trainings)->int: # students or runs
 def training_bar(steps:int # batches, over all epochs
                 )->tqdm:
     "The line on a training: what is trained, how far it is, and the time left for all of it"
-    return progress(total=steps, desc='preparing', smoothing=0, miniters=1,
+    quiet = {} if is_first() else dict(disable=True) # one process speaks for all
+    return progress(total=steps, desc='preparing', smoothing=0, miniters=1, **quiet,
                     bar_format='{desc} |{bar}| {remaining} left')
 
 # %% ../nbs/09_trainer.ipynb #run-epoch
@@ -187,16 +193,19 @@ def fit_many(students, # they train side by side, on the same batches
     seed = _check_asked(students, data, seed, speed, deadline)
     check_teacher(teacher)
     bs, device = _batch_size(students), exact_device(device)
-    speed, data = speed.on(device), data.settle(device)
-    abouts = [st.about(data, teacher, seed, speed.precision) if st.folder else None
+    speed, data = shared_speed(speed.on(device)), data.settle(device)
+    steps, several = steps_per_epoch(data, bs), launched()[1] > 1
+    abouts = [st.about(data, teacher, seed, speed.precision) if st.folder or several else None
               for st in students]
+    check_alike(dict(zip([st.name for st in students], abouts)))
     models, folders = [st.model for st in students], [st.folder for st in students if st.folder]
-    with (alone(*(o/'training' for o in folders)), speed.running(device), kept_modes(*models)):
-        first = next(train_batches(data, bs, seed, 0, device=device))
-        teacher, step = prepare_all(students, data, teacher, first, device, speed, abouts)
-        steps = last_epoch(students)*steps_per_epoch(data, bs)
-        with training_bar(steps) if bar is None else nullcontext(bar) as line:
-            _run_epochs(students, data, teacher, bs, seed, step, Keeper(deadline), line, on_epoch)
+    with (alone_together(*(o/'training' for o in folders)), together(len(data.train_y), bs, steps),
+          speed.running(device), kept_modes(*models)):
+        batch = next(train_batches(data, bs, seed, 0, device=device))
+        teacher, step = prepare_all(students, data, teacher, batch, device, speed, abouts)
+        bar = training_bar(last_epoch(students)*steps) if bar is None else nullcontext(bar)
+        how = bs, seed, step, shared_keeper(deadline)
+        with bar as line: _run_epochs(students, data, teacher, *how, line, by_first(on_epoch))
     return students
 
 def _moment(value): # a time, or none

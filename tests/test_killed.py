@@ -32,7 +32,7 @@ def run(folder, dies_at=None, methods='', n=20, bs=10, every=0, precision='fp32'
     def keeper(deadline):
         note(folder, 'begin')
         return checkpoint.Keeper(deadline, every, share=float('inf'))
-    os.replace, trainer.step_all, trainer.Keeper = replace, noted_step, keeper
+    os.replace, trainer.step_all, trainer.shared_keeper = replace, noted_step, keeper
     trainer.time = type('Clock', (), dict(monotonic=staticmethod(lambda: 0.))) # so that seconds are the same
     data = load_data('minibirds', n_train=n, n_test=20)
     lab = Lab(data, folder, 'cpu', trainer.Speed.plain(precision), teacher=create_model('resnet8', data.num_classes, seed=3))

@@ -16,8 +16,8 @@ from fastcore.basics import patch
 from torch import Tensor
 from ..core import fingerprint, generator, get_device, short_hash
 from .augment import Augment, centre_view, crop, random_images, view_counts, view_number
+from ..ranks import own_share
 from ..params import checked, shown, text, whole_number, yes_or_no
-
 
 # %% ../../nbs/01b_batches.ipynb #check-part
 def check_part(x, y, classes, where):
@@ -143,7 +143,8 @@ def settle(self:ImageData, device, share=.5 # of the memory that is free there
 Batch = namedtuple('Batch', 'x y index view rows', defaults=[None])
 Batch.__doc__ = ("`x` `[B,3,S,S]` normalised, `y` labels `[B]`, `index` `[B]` which images, "
                  "`view` `[B,3]` of each (first row, first column, mirrored), "
-                 "`rows` of a table that were sent along, if any")
+                 "`rows` of a table that were sent along, if any; where processes share a batch, "
+                 "`x` is the share and the others are whole")
 
 # %% ../../nbs/01b_batches.ipynb #epoch-plan
 def epoch_plan(data:ImageData, seed, epoch)->tuple: # order `[N]`, view `[N,3]`
@@ -208,17 +209,19 @@ def batches(x, y, order, view, bs, augment, device, mapped=False, reuse=False, t
         raise ValueError(f"the images are on {x.device}, the batches are wanted on {device}: "
                          f"move them with data.to('{device}')")
     here = x.device == device and not mapped
-    images = None if here else sent_ahead(x, order.split(bs), device)
+    mine = own_share()
+    parts = [o[mine] for o in order.split(bs)]
+    images = None if here else sent_ahead(x, parts, device)
     along = None if table is None else _rows_ahead(table, x, order, view, bs, augment, device)
     place, size = None, augment.size
     if reuse and device.type == 'cpu': place = torch.empty(min(bs, len(order)), size, size, 3)
     y, order, view = (o.to(device) for o in (y, order, view))
     for i in range(0, len(order), bs):
         index, v = order[i:i+bs], view[i:i+bs]
-        img = x.index_select(0, index) if here else next(images)
+        img = x.index_select(0, index[mine]) if here else next(images)
         out = None if place is None else place[:len(img)]
         rows = None if along is None else next(along)
-        yield Batch(crop(img, v, augment, out), y.index_select(0, index), index, v, rows)
+        yield Batch(crop(img, v[mine], augment, out), y.index_select(0, index), index, v, rows)
 
 # %% ../../nbs/01b_batches.ipynb #train-batches
 def train_batches(data:ImageData, bs=64, seed=0, epoch=1, device='auto', drop_last=None,

@@ -12,6 +12,7 @@ import torch
 from fastcore.basics import patch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from ..core import fingerprint, get_device, seed_of, short_hash
+from ..ranks import own_share
 from .batches import Batch
 
 # %% ../../nbs/01m_loaders.ipynb #labels
@@ -107,7 +108,7 @@ def _batch(item, device)->Batch:
         "series [B,C,L] or volumes [B,C,D,H,W]: let the transforms of images end in ToTensor() "
         "and Normalize(mean, std)")
     x, y = (o.to(device, non_blocking=True) for o in (x, y.long().flatten()))
-    return Batch(x, y, index[0].to(device) if index else None, None)
+    return Batch(x[own_share()], y, index[0].to(device) if index else None, None)
 
 @patch
 def steps(self:LoaderData, bs)->int:

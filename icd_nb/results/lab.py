@@ -7,7 +7,6 @@ __all__ = ['new_model', 'Lab', 'versions']
 
 # %% ../../nbs/11c_lab.ipynb #lab-imports
 import hashlib, platform, time
-from contextlib import suppress
 from functools import cached_property, lru_cache
 from pathlib import Path
 import torch, torchvision
@@ -16,9 +15,10 @@ from torch import nn
 from .. import __version__
 from ..core import (NUMBERS_VERSION, get_device, project_file, read_json, runs_home,
                          seed_of, short_hash, write_json)
-from ..files import Timeout, alone
 from ..hub import hub_file
 from ..libraries import file_part, library_of
+from ..processes import alone_together, from_first
+from ..ranks import is_first, launched
 from ..models import MODELS, create_model, load_weights
 from .export import for_humans
 from .run import Run, dataset_names
@@ -148,7 +148,7 @@ def todo(self:Lab, runs)->list: # lists of runs
 def run(self:Lab, runs, deadline=None # stop cleanly before this `time.monotonic()`
        )->list: # one dict for each run that has a result, in the order of `runs`
     "Train what has no result, and return the results"
-    if todo := self.todo(runs): self._train(todo, deadline)
+    if todo := from_first(lambda: self.todo(runs)): self._train(todo, deadline)
     return [result for result in map(self.result, runs) if result]
 
 @patch
@@ -158,9 +158,10 @@ def _train(self:Lab, todo, deadline=None):
     steps = sum(last_epoch(group)*steps_per_epoch(self.data, group[0].bs) for group in todo)
     with self.bar(steps) as bar:
         for group in todo:
-            if deadline is not None and time.monotonic() >= deadline: return
-            with suppress(Timeout), alone(*map(self.run_folder, group), deadline=deadline):
-                for left in self.todo(group): self._train_group(left, deadline, bar)
+            if from_first(lambda: deadline is not None and time.monotonic() >= deadline): return
+            with alone_together(*map(self.run_folder, group), deadline=deadline) as ours:
+                for left in from_first(lambda: self.todo(group)) if ours else ():
+                    self._train_group(left, deadline, bar)
         n = sum(map(len, todo))
         bar.leave = not self.todo(sum(todo, [])) # all have a result: this line stays
         bar.bar_format = f"{n} run{'s'*(n > 1)} trained in {for_humans(time.monotonic()-began)}"
@@ -171,7 +172,8 @@ def _train_group(self:Lab, group, deadline, bar): # side by side
     fit_many(students, self.settled, self.teacher, group[0].seed, self.device, self.speed,
              deadline=deadline, bar=bar, on_epoch=self.on_epoch)
     for run, student in zip(group, students):
-        if student.done: self._write(run, student)
+        if student.done and is_first(): self._write(run, student)
+    from_first(lambda: None) # what it has written is there for all
 
 @patch
 def _write(self:Lab, run, student): # the schema of a result: notebook 12
@@ -190,7 +192,7 @@ def versions(device)->dict:
     gpu = torch.cuda.get_device_name(device) if device.type == 'cuda' else None
     return dict(icd_nb=__version__, torch=torch.__version__, torchvision=torchvision.__version__,
                 cuda=torch.version.cuda if gpu else None, python=platform.python_version(),
-                hardware=gpu or cpu)
+                hardware=f'{launched()[1]} × '*(launched()[1] > 1) + (gpu or cpu))
 
 # %% ../../nbs/11c_lab.ipynb #lab-teacher
 @patch

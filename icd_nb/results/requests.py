@@ -13,6 +13,7 @@ from pathlib import Path
 from ..core import project_root, runs_home
 from ..data import DATASETS
 from ..methods import methods_of, pair_scales
+from ..ranks import launched
 from ..params import PARAMETERS, maybe, one_of, several
 from .ablations import ABLATION_TITLES, ablations
 from .autoscales import AUTO, choose_for, with_scales
@@ -143,8 +144,14 @@ def _train(ledger, runs, lab, p)->bool: # here, or by workers; is all of it done
     with open_workers(p['workers'], p['device'], lab.folder) as (executor, n):
         return fill_shared(ledger, runs, lab, p, executor, n)
 
+def _check_alone(p): # tables are whole trainings: nothing in them is to be shared
+    if p['run'] and launched()[1] > 1: raise ValueError(
+        "torchrun shares one training among processes, as in icd_nb reproduce, and a table is "
+        f"many: start it without torchrun, with workers={launched()[1]}")
+
 def fill_or_plan(ledger:Ledger, p:dict, notebook:str)->str: # Markdown: what is still missing
     "With `run`, train for `minutes`; then show what is missing, and the command that trains it"
+    _check_alone(p)
     runs, precision = wanted_runs(p), p['precision']
     if p['run']:
         lab = make_lab(p, runs_home()/'tables')

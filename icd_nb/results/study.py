@@ -25,6 +25,7 @@ from .report import (
 from .run import RUN_PARAMETERS, fill_parameters, planned_runs, teacher_run
 from ..scales import Choice
 from .stats import mean_std, paired_difference
+from ..ranks import is_first, launched
 from .workers import open_workers
 
 _all_ = ['check_parameters', 'RUN_PARAMETERS'] # also found here
@@ -68,9 +69,16 @@ def _best(top1):
             'from two seeds of each on, such as `seeds = 3`.')
 
 # %% ../../nbs/12g_study.ipynb #study
+def _check_processes(given):
+    size = launched()[1]
+    if size > 1 and given.get('workers'): raise ValueError(
+        f"workers {given['workers']}: torchrun has started {size} processes that share each "
+        "training, and workers take whole trainings: choose one of the two")
+
 class Study:
     "Some methods on one pair of networks, all with the same seeds"
     def __init__(self, given:dict): # checked parameters of notebook 90
+        _check_processes(given)
         given = as_trial(given)
         auto = given['scales'] == AUTO
         self.p = fill_parameters(given | dict(scales=None) if auto else given)
@@ -113,7 +121,8 @@ def train(self:Study):
     for result in self._results:
         if 'error' in result: print(result['error'])
     more = self._say_cost() if self.choice else {}
-    write_report(self.p, lab.about_teacher, self._results, lab.folder/'result.json', **more)
+    if is_first():
+        write_report(self.p, lab.about_teacher, self._results, lab.folder/'result.json', **more)
 
 @patch(as_prop=True)
 def results(self:Study)->list: # one dict for each run
