@@ -61,10 +61,12 @@ _READ = dict(safetensors=_read_safetensors, onnx=_read_onnx, # what a file says 
              torch=lambda net, x, path: torch.export.load(path).module()(x))
 
 # %% ../nbs/09b_export.ipynb #check-file
+def _scores(out): return out if isinstance(out, torch.Tensor) else main_logits(out)
+
 def check_file(path, format:str, net:nn.Module, x:torch.Tensor): # images `[B,3,H,W]`
     "A `ValueError` unless the file says of `x` what `net` says"
-    want = main_logits(net(x))
-    got = main_logits(_READ[format](copy.deepcopy(net), x, path))
+    want = _scores(net(x))
+    got = _scores(_READ[format](copy.deepcopy(net), x, path))
     off, size = (got-want).abs().max().item(), want.abs().max().item()
     if not off <= 1e-4*max(size, 1.): raise ValueError(
         f"{path.name} is not written: as {format} this network gives other logits, "
@@ -77,9 +79,11 @@ def _format_of(path, format)->str: # the one that is named, else by the end of t
     if path.suffix == end: return format
     raise ValueError(f"{path}: let the name of a file in the format {format!r} end in {end}")
 
+def _input_shape(size): return (3, size, size) if isinstance(size, int) else size
+
 def export_model(model:nn.Module, path, # ends in `.safetensors`, `.onnx` or `.pt2`
                  format:str=None, # a name in `FORMATS`; default: by the end of the name
-                 image_size:int=32 # side of the images in pixels
+                 image_size=32 # side of the images in pixels, or the shape of one input: `(6, 128)`
                 )->Path:
     "Write a network to a file that is read without this library, and check the file"
     path = Path(path).expanduser()
@@ -87,7 +91,7 @@ def export_model(model:nn.Module, path, # ends in `.safetensors`, `.onnx` or `.p
     if bad := not_finite_weights(net.state_dict(), net):
         raise ValueError(f"{path} is not written: not finite: {', '.join(bad[:3])}")
     kind = next(net.parameters()).dtype
-    x = torch.randn(3, 3, image_size, image_size, generator=generator('export')).to(kind)
+    x = torch.randn(3, *_input_shape(image_size), generator=generator('export')).to(kind)
     with torch.no_grad(), writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as d:
@@ -101,11 +105,11 @@ def export_model(model:nn.Module, path, # ends in `.safetensors`, `.onnx` or `.p
 @patch
 def export(self:Student, path, # ends in `.safetensors`, `.onnx` or `.pt2`
            format:str=None, # `safetensors`, `onnx`, `torch`; default: by the end of the name
-           image_size:int=None # side of the images in pixels; default: as in its training
+           image_size=None # as in `export_model`; default: as in its training
           )->Path:
     "Write the network to a file that is read without this library, and check the file"
     made = getattr(self.model, '_made_as', {})
-    size = image_size or self.image_size or made.get('image_size')
+    size = image_size or self.input_shape or made.get('image_size')
     if size: return export_model(self.model, path, format, size)
     raise ValueError(f"{self.name} has not seen an image yet: give image_size, in pixels")
 

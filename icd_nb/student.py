@@ -63,7 +63,7 @@ class Student:
         self.spent = 0. # seconds
         # What `prepare` makes
         self.device = self.speed = None # where and how it computes
-        self.image_size = None # side of its images, in pixels
+        self.input_shape = None # of one image, `(3,H,W)`, or of one series, `(C,L)`
         self.scorer = None # from images to scores of the whole image and of cells
         self.opt = self.params = None # the optimizer, and the parameters that it trains
         self.frozen = [] # layers that stay in eval mode
@@ -116,7 +116,7 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     self.device, self.speed, self.piece, self.now = device, speed, None, 0
     layers = [*self.model.modules()] if self.model.training else []
     self.frozen = [m for m in layers if not m.training]
-    self.image_size = batch.x.shape[-1]
+    self.input_shape = tuple(batch.x.shape[1:])
     speed.place(self.model, device)
     check_network(self.model, batch.x[:2], int(labels.max())+1, self.name)
     if speed.precision == 'bf16' and device.type == 'cpu': keep_depthwise(self.model)
