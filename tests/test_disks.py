@@ -60,7 +60,7 @@ def photos(place):
         for c in 'ab':
             (place.parent/'photos'/part/c).mkdir(parents=True, exist_ok=True)
             for i in range(2): Image.new('RGB', (40, 40), (99*i, 0, 0)).save(place.parent/'photos'/part/c/f'{i}.png')
-    return load_data(place.parent/'photos', size=40)
+    return load_data(place.parent/'photos', size=40, decode='memory') # else they are decoded on demand
 
 BIG = Tiny(400) # some 45 kB
 ENTRANCES = dict(
