@@ -99,14 +99,14 @@ class Structure(Term):
         check_choice(weights, ('rank', 'equal', 'adaptive'), 'weighting of scales')
         self.T, self.weights = checked(T, above_0, 'Structure: T'), weights
         self.centre = checked(centre, yes_or_no, 'Structure: centre')
-    def cells(self, s): # `[B,P,K]`
+    def _cells(self, s): # `[B,P,K]`
         z = in_single(s.local).transpose(1, 2)
         return centred(z, s.scales) if self.centre else z
     def structures(self, t): # the teacher's, computed once
-        def compute(): return structures(self.cells(t).detach(), t.scales, self.T)
+        def compute(): return structures(self._cells(t).detach(), t.scales, self.T)
         return t.memo(('structures', self.T, self.centre), compute)
     def forward(self, s, t, y):
-        z, st = self.cells(s), self.structures(t)
+        z, st = self._cells(s), self.structures(t)
         if self.weights == 'adaptive': return adaptive_structure_loss(z, st, self.T)
         return structure_loss(z, st, scale_weights(t.scales, self.weights), self.T)
 

@@ -28,7 +28,7 @@ def _meet():
     gpus = torch.cuda.is_available() and dist.is_nccl_available()
     backend = 'cpu:gloo,cuda:nccl' if gpus else 'gloo'
     if not theirs: dist.init_process_group(backend, timeout=timedelta(minutes=30))
-    _met = dist.newgroup_of(backend='gloo') if theirs else dist.group.WORLD
+    _met = dist.new_group(backend='gloo') if theirs else dist.group.WORLD
     if not theirs: atexit.register(_part)
     return _met
 

@@ -41,8 +41,8 @@ class _Whole(torch.autograd.Function):
         return size*g[rank::size], None
 
 def scores_of_all(s:Scores, # of this process's share
-          n:int # images in the batch
-         )->Scores: # of all images
+                  n:int # images in the batch
+                 )->Scores: # of all images
     "The scores of the whole batch, in every process"
     if share()[1] == 1: return s
     b, local = len(s.logits), s.local

@@ -42,6 +42,14 @@ def alone(): return logs(train(students()))
 
 def trains(rank, *args): return logs(train(students(*args)))
 
+def trains_in_a_group_of_its_own(rank): # a script that has met the others already
+    import torch.distributed as dist
+    dist.init_process_group('gloo')
+    said = trains(rank, None, METHOD)
+    assert dist.is_initialized() # what is theirs stays
+    dist.destroy_process_group()
+    return said
+
 def stops(rank, folder): # rank 1 is out of time, rank 0 is not
     sts = train(students(folder, METHOD), deadline=time.monotonic() if rank else None)
     return [(st.epoch, len(st.rows)) for st in sts]
@@ -82,6 +90,10 @@ def crew(job, *args, size=2, answering=None)->list:
 def test_two_processes_compute_what_one_computes(alone):
     a, b = crew(trains)
     assert a == b and far(a, alone) < 1e-9, {m: far(a[m], alone[m]) for m in alone}
+
+def test_a_script_that_has_met_the_others_already(alone):
+    a, b = crew(trains_in_a_group_of_its_own)
+    assert a == b and far(a, {m: alone[m] for m in METHOD}) < 1e-9
 
 def test_two_processes_stop_and_one_goes_on(alone, tmp_path):
     assert crew(stops, tmp_path) == [[(0, 1)]]*2
