@@ -56,7 +56,9 @@ class MemoryWatch:
         self.rows.append((time.monotonic(), held_bytes(os.getpid()), sum(map(held_bytes, children)),
                           len(children)))
 
-    def mark(self, *_): self.marks.append(time.monotonic()) # the end of an epoch
+    def mark(self, *_): # the end of an epoch, which has one look at least
+        self.look()
+        self.marks.append(time.monotonic())
 
     def _watch(self):
         while not self.done.wait(self.every): self.look()
