@@ -11,6 +11,7 @@ BIN = Path(sys.executable).parent
 EMPTY = Path(tempfile.mkdtemp(prefix='icd_nb_tests_'))
 OWN = dict(ICD_NB_DATA='data', ICD_NB_RUNS='runs', XDG_CACHE_HOME='cache', TORCHINDUCTOR_CACHE_DIR='inductor', MPLCONFIGDIR='matplotlib')
 os.environ.update({k: str(EMPTY/v) for k, v in OWN.items()}, PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}")
+if 'PYTEST_XDIST_WORKER' in os.environ: os.environ['OMP_NUM_THREADS'] = '1' # several tests at a time, each on a core of its own
 
 def pytest_sessionfinish(): shutil.rmtree(EMPTY, ignore_errors=True)
 

@@ -9,7 +9,7 @@ def test_readme_has_two_commands():
     demo, tests = shell_commands()
     setup = "python3 -m venv .venv && .venv/bin/pip install -q -e '.[dev]' && .venv/bin/"
     assert demo == setup + 'papermill nbs/90_reproduce.ipynb out.ipynb -p scales "[1,2,4]"'
-    assert tests == setup + 'pytest tests'
+    assert tests == setup + 'pytest -n 2 --dist worksteal tests'
     assert tests in (ROOT/'.ci'/'run').read_text()
 
 def test_first_command_runs_the_demo(homes, tmp_path):

@@ -32,12 +32,13 @@ def read_back(path):
     return name, rows
 
 def test_wandb_offline(tmp_path, monkeypatch):
-    pytest.importorskip('wandb')
+    wandb = pytest.importorskip('wandb')
     monkeypatch.setenv('WANDB_MODE', 'offline')
     monkeypatch.setenv('WANDB_SILENT', 'true')
     students = [Student(create_model('resnet8', 5, seed=s), recipe=Recipe(2, bs=50), seed=s, name=f'seed {s}')
                 for s in (0, 1)]
     fit_many(students, toy_data(100, 30), device='cpu', speed=Speed.plain(), on_epoch=WandB(folder=tmp_path))
+    wandb.teardown() # waits for the process that writes
     found = dict(read_back(path) for path in tmp_path.rglob('*.wandb'))
     assert {*found} == {'seed 0', 'seed 1'}
     for st in students:

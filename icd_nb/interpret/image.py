@@ -6,7 +6,7 @@
 __all__ = ['score_map', 'pixels', 'plot_score_maps', 'plot_predictions', 'plot_grams']
 
 # %% ../../nbs/10a_one_image.ipynb #one-image-imports
-import warnings
+import re, warnings
 import matplotlib.pyplot as plt, pandas as pd, torch, torch.nn.functional as F
 from matplotlib.patches import Rectangle
 from torch import nn
@@ -89,10 +89,13 @@ def plot_score_maps(models:dict, # name → network
     return fig, pd.DataFrame(rows)
 
 # %% ../../nbs/10a_one_image.ipynb #plot-by-scale
+def _in_lines(name): # `026.Bronzed_Cowbird` in two lines, without its number
+    return '\n'.join(re.sub(r'^\d+\.', '', name).replace('_', ' ').split())
+
 def _frames(ax, boxes, colours, names):
     for (top, left, height, width), colour, name in zip(boxes, colours, names):
         ax.add_patch(Rectangle((left-.5, top-.5), width, height, fill=False, ec=colour, lw=1.6))
-        ax.text(left+width/2-.5, top+height-.8, '\n'.join(name.split()), color='white', ha='center',
+        ax.text(left+width/2-.5, top+height-.8, _in_lines(name), color='white', ha='center',
                 va='bottom', fontsize=5, bbox=dict(fc=colour, ec='none', pad=.5))
 
 def plot_predictions(models:dict, # name → network

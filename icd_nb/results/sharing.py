@@ -6,17 +6,17 @@
 __all__ = ['Board', 'Job', 'share', 'spread']
 
 # %% ../../nbs/11i_sharing.ipynb #sharing-imports
-import io, os, tempfile, threading
+import io, json, os, shutil, tempfile, threading
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, wait
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from fastcore.basics import patch
 from tqdm.std import tqdm
 from ..checkpoint import STOP
-from ..core import progress, read_json, write_json
+from ..core import progress, read_json
 
 # %% ../../nbs/11i_sharing.ipynb #board
 class Board:
@@ -24,7 +24,10 @@ class Board:
     def __init__(self, path): self.path = Path(path)
 
     def say(self, job, n, total, doing=''):
-        if self.path.is_dir(): write_json(self.path/f'{job}.json', [n, total, doing])
+        new = self.path/f'.{job}.{os.getpid()}'
+        with suppress(FileNotFoundError): # the folder is gone
+            new.write_text(json.dumps([n, total, doing]), encoding='utf-8')
+            new.replace(self.path/f'{job}.json')
 
     def said(self, job)->tuple: # None where it has not begun
         file = self.path/f'{job}.json'
@@ -36,6 +39,12 @@ class Board:
 
     @property
     def stopped(self)->bool: return (self.path/'stop').exists() or not self.path.is_dir()
+
+@contextmanager
+def _board(folder): # gone at once, and under whatever others still write to it
+    path = Path(tempfile.mkdtemp(prefix='.workers-', dir=folder)).resolve()
+    try: yield Board(path)
+    finally: shutil.rmtree(path.rename(f'{path}-over'), ignore_errors=True)
 
 class _Line(tqdm): # a line of progress that goes to a board
     def __init__(self, board, job, steps):
@@ -171,11 +180,10 @@ def share(jobs, # `Job`s
          )->dict: # name → what the job returned; None where it was given up, or one before it
     "Do all jobs, each once, and show how far they are"
     Path(folder).mkdir(parents=True, exist_ok=True)
-    place = tempfile.TemporaryDirectory(prefix='.workers-', dir=folder, ignore_cleanup_errors=True)
     line = progress(total=sum(job.work for job in jobs), smoothing=0, desc='preparing',
                     bar_format='{desc} |{bar}| {remaining} left')
-    with place as d, line:
-        shared = _Shared(jobs, executor, Board(Path(d).resolve()), line)
+    with _board(folder) as board, line:
+        shared = _Shared(jobs, executor, board, line)
         try:
             while shared.waiting or shared.running: shared.turn()
         except BaseException:
