@@ -19,11 +19,12 @@ def _known(z): # without the classes that the network does not know
 
 def _exact(z): return torch.autocast(z.device.type, enabled=False) # no products in half precision
 
-def _cosines(z): # `[B,P,K]` → cosines and the factors 1/(‖zᵢ‖‖zⱼ‖) of the products, both `[B,P,P]`
+def _products(z, normalise): # `[B,P,K]` → Gram matrix `[B,P,P]`, factors of its products
     G = torch.bmm(z, z.mT)
+    if not normalise: return G/z.shape[-1], 1/z.shape[-1]
     squares = G.diagonal(dim1=-2, dim2=-1)
     r = squares.clamp_min(1e-24).rsqrt() # 1/length; cells of zeros have 1e-12, as in `F.normalize`
-    R = r[...,:,None]*r[...,None,:]
+    R = r[...,:,None]*r[...,None,:] # 1/(‖zᵢ‖‖zⱼ‖)
     return G*R, R
 
 def _check_cells(z, T=1.): # at each step: nothing that waits for a GPU
@@ -32,20 +33,22 @@ def _check_cells(z, T=1.): # at each step: nothing that waits for a GPU
     if type(T) not in (int, float) or not 0 < T < math.inf:
         raise ValueError(f"the temperature T = {T!r}: a number above 0")
 
-def gram_matrix(z:torch.Tensor # scores of cells `[B,P,K]`
+def gram_matrix(z:torch.Tensor, # scores of cells `[B,P,K]`
+                normalise:bool=True # False: products over the classes' number, not over the lengths
                )->torch.Tensor: # `[B,P,P]`, 1 on the diagonal
     "Cosines between the score vectors of all pairs of cells (iCD, arXiv 2509.12553)"
     _check_cells(z)
-    with _exact(z): return _cosines(_known(z))[0]
+    with _exact(z): return _products(_known(z), normalise)[0]
 
 # %% ../nbs/05_gram.ipynb #structure
 def structure(z:torch.Tensor, # scores of the cells of one scale `[B,P,K]`
-              T:float=2. # temperature
+              T:float=2., # temperature
+              normalise:bool=True # as in `gram_matrix`
              )->torch.Tensor: # log probabilities `[B,P,P]`: row i says which cells look like cell i
     "Row-wise log softmax of the Gram matrix at temperature `T`"
     _check_cells(z, T)
     if z.shape[1] == 1: return 0*in_single(z[:,:,:1]) # a cell is like itself: log 1 = 0, whatever z
-    return (gram_matrix(z)/T).log_softmax(-1)
+    return (gram_matrix(z, normalise)/T).log_softmax(-1)
 
 # %% ../nbs/05_gram.ipynb #scale-weights
 def scale_weights(scales, # such as `(1,2,4)`
@@ -59,7 +62,8 @@ def scale_weights(scales, # such as `(1,2,4)`
 # %% ../nbs/05_gram.ipynb #structures
 def structures(z:torch.Tensor, # scores of the cells of all scales `[B,P,K]`, scale by scale
                scales=(1,2,4), # cells along each axis, for each scale
-               T:float=2. # temperature
+               T:float=2., # temperature
+               normalise:bool=True # as in `gram_matrix`
               )->tuple: # one `[B,m²,m²]` per scale; m for a series, m³ for a volume
     "The `structure` of each scale; `ValueError` if these are not the cells of the scales"
     _check_cells(z, T)
@@ -70,24 +74,26 @@ def structures(z:torch.Tensor, # scores of the cells of all scales `[B,P,K]`, sc
         raise ValueError(f"{z.shape[1]} cells do not make scales {scales}, "
                          f"which have {' + '.join(map(str, sizes))} = {sum(sizes)} (a series has "
                          f"{n_cells(scales, 1)}, a volume {n_cells(scales, 3)})")
-    return tuple(structure(z[:,at], T) for at in cell_slices(scales, dims).values())
+    cells = [z[:,at] for at in cell_slices(scales, dims).values()]
+    return tuple(structure(o, T, normalise) for o in cells)
 
 # %% ../nbs/05_gram.ipynb #kl-and-gradient
-def _kl_and_gradient(z, log_t, weight, T): # one scale: student scores `[B,P,K]`, teacher structure
+def _kl_and_gradient(z, log_t, weight, T, normalise): # one scale: student scores `[B,P,K]`
     if z.shape[1] == 1: return z.new_zeros(()), torch.zeros_like(z)
     z = _known(z)
-    C, R = _cosines(z)
+    C, R = _products(z, normalise)
     log_s, p_t = (C/T).log_softmax(-1), log_t.exp()
     D = log_s.exp() - p_t
     E = D + D.mT
-    A = (E - torch.diag_embed((E*C).sum(-1))) * R # on its diagonal R is 1/length²
-    return weight*(p_t*(log_t - log_s)).sum(), torch.bmm(weight/T*A, z)
+    if normalise: E = E - torch.diag_embed((E*C).sum(-1)) # on its diagonal R is 1/length²
+    return weight*(p_t*(log_t - log_s)).sum(), torch.bmm(weight/T*(E*R), z)
 
 class _StructureLoss(torch.autograd.Function):
     @staticmethod
-    def forward(z, st, weights, T):
+    def forward(z, st, weights, T, normalise):
         scales = zip(z.split([o.shape[-1] for o in st], 1), st, weights)
-        with _exact(z): pairs = [_kl_and_gradient(o, log_t, w/len(z), T) for o, log_t, w in scales]
+        with _exact(z):
+            pairs = [_kl_and_gradient(o, log_t, w/len(z), T, normalise) for o, log_t, w in scales]
         losses, gradients = zip(*pairs)
         return sum(losses), torch.cat(gradients, 1)
     @staticmethod
@@ -95,13 +101,14 @@ class _StructureLoss(torch.autograd.Function):
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(output[1])
     @staticmethod
-    def backward(ctx, g, _): return g*ctx.saved_tensors[0], None, None, None
+    def backward(ctx, g, _): return g*ctx.saved_tensors[0], None, None, None, None
 
 # %% ../nbs/05_gram.ipynb #structure-loss
 def structure_loss(z:torch.Tensor, # the student's scores of the cells of all scales `[B,P,K]`
                    st:tuple, # the teacher's `structures`
                    weights:tuple, # of the scales, see `scale_weights`
-                   T:float=2. # temperature
+                   T:float=2., # temperature
+                   normalise:bool=True # as in `gram_matrix`, and as the teacher's
                   )->torch.Tensor: # a scalar
     "The structural term of iCD: the scales' KL divergences, weighted"
-    return _StructureLoss.apply(in_single(z), st, weights, T)[0]
+    return _StructureLoss.apply(in_single(z), st, weights, T, normalise)[0]

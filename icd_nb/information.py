@@ -26,11 +26,12 @@ def missing_shares(losses, # the divergence of each scale, scalars
 
 def adaptive_structure_loss(z:torch.Tensor, # the student's scores of all cells `[B,P,K]`
                             st:tuple, # the teacher's `structures`
-                            T:float=2. # temperature
+                            T:float=2., # temperature
+                            normalise:bool=True # as in `gram_matrix`
                            )->torch.Tensor: # a scalar
     "The scales' KL divergences, each weighted by how much of it is missing"
     cells = z.split([log_t.shape[-1] for log_t in st], 1)
-    losses = [structure_loss(o, (log_t,), (1.,), T) for o, log_t in zip(cells, st)]
+    losses = [structure_loss(o, (log_t,), (1.,), T, normalise) for o, log_t in zip(cells, st)]
     shares = missing_shares([loss.detach() for loss in losses], st)
     weights = shares/shares.sum().clamp_min(1e-9)
     return sum(w*loss for w, loss in zip(weights, losses))

@@ -94,27 +94,29 @@ def sdd_nkd_loss(s:Tensor, t:Tensor, y:Tensor, # as in `sdd_kd_loss`
 class Structure(Term):
     "The structural term of iCD: the KL divergence of the Gram structures (arXiv 2509.12553)"
     name, needs_local = 'structure', True
-    def __init__(self, T:float=2., weights:str='rank', centre:bool=False):
+    def __init__(self, T:float=2., weights:str='rank', centre:bool=False, normalise:bool=True):
         super().__init__()
         check_choice(weights, ('rank', 'equal', 'adaptive'), 'weighting of scales')
         self.T, self.weights = checked(T, above_0, 'Structure: T'), weights
         self.centre = checked(centre, yes_or_no, 'Structure: centre')
+        self.normalise = checked(normalise, yes_or_no, 'Structure: normalise')
     def _cells(self, s): # `[B,P,K]`
         z = in_single(s.local).transpose(1, 2)
         return centred(z, s.scales) if self.centre else z
     def structures(self, t): # the teacher's, computed once
-        def compute(): return structures(self._cells(t).detach(), t.scales, self.T)
-        return t.memo(('structures', self.T, self.centre), compute)
+        how = self.T, self.normalise
+        def compute(): return structures(self._cells(t).detach(), t.scales, *how)
+        return t.memo(('structures', self.centre, *how), compute)
     def forward(self, s, t, y):
-        z, st = self._cells(s), self.structures(t)
-        if self.weights == 'adaptive': return adaptive_structure_loss(z, st, self.T)
-        return structure_loss(z, st, scale_weights(t.scales, self.weights), self.T)
+        z, st, how = self._cells(s), self.structures(t), (self.T, self.normalise)
+        if self.weights == 'adaptive': return adaptive_structure_loss(z, st, *how)
+        return structure_loss(z, st, scale_weights(t.scales, self.weights), *how)
 
 def icd_loss(s:Tensor, # student local logits `[B,K,P]`
              t:Tensor, # teacher local logits `[B,K,P]`
              scales=(1,2,4), # of the P cells, in their order
              gamma:float=2., # weight of the term
-             **how # `T`, `weights`, `centre` of `Structure`
+             **how # `T`, `weights`, `centre`, `normalise` of `Structure`
             )->Tensor: # a scalar
     "The structural term of iCD alone, averaged over the batch (arXiv 2509.12553)"
     checked(gamma, from_0, 'icd_loss: gamma')
@@ -174,8 +176,9 @@ def _sd_nkd(scales, gamma, T=4., beta=2., right='label', keep='both',
 
 # %% ../nbs/06_losses.ipynb #icd
 def _icd(base): # the method `base` with the structural term
-    def build(scales, gamma, gram_T=2., weights='rank', centre=False, **hyper):
-        structure = Structure(gram_T, weights, centre)
+    def build(scales, gamma, gram_T=2., weights='rank', centre=False, normalise=True,
+              **hyper):
+        structure = Structure(gram_T, weights, centre, normalise)
         return METHODS[base](scales, gamma, **hyper) + gamma*structure
     build.__doc__ = f"{base} + structure, arXiv 2509.12553, official code"
     return build

@@ -25,7 +25,8 @@ def sweeps(pair:Run)->dict: # title → {name of a variant: its run}
         'weight γ': by('γ', 'gamma', (2, 20, 200, 2000)),
         'temperature T (γ = 2)': by('T', 'gram_T', (.1, .5, 8)),
         'centred, weight γ': by('γ', 'gamma', (.2, 2, 20, 200), centre=True),
-        'centred, T = 0.5, weight γ': by('γ', 'gamma', (.2, 2, 20), centre=True, gram_T=.5)}
+        'centred, T = 0.5, weight γ': by('γ', 'gamma', (.2, 2, 20), centre=True, gram_T=.5),
+        'plain products, weight γ': by('γ', 'gamma', (.02, .2, 2), normalise=False)}
 
 SWEEP_TITLES = [*sweeps(published_run('minibirds', 'resnet14', 'resnet8'))]
 
@@ -83,7 +84,7 @@ def plot_sweeps(pairs, frame):
         ax.axhline(0, color='k', lw=.8)
         for i, (name, of_pair) in enumerate(rows.items()):
             _plot_sweep(ax, [row for row in of_pair if row['sweep'] == title], name, i)
-        ax.set_title(title, fontsize=8)
+        ax.set_title(',\n'.join(title.rsplit(', ', 1)), fontsize=8)
     axs[0].set_ylabel('points above SD-KD')
     handles, names = axs[0].get_legend_handles_labels()
     fig.legend(handles, names, loc='outside lower center', ncols=len(names))
