@@ -26,7 +26,7 @@ def sweeps(pair:Run)->dict: # title → {name of a variant: its run}
         'temperature T (γ = 2)': by('T', 'gram_T', (.1, .5, 8)),
         'centred, weight γ': by('γ', 'gamma', (.2, 2, 20, 200), centre=True),
         'centred, T = 0.5, weight γ': by('γ', 'gamma', (.2, 2, 20), centre=True, gram_T=.5),
-        'plain products, weight γ': by('γ', 'gamma', (.02, .2, 2), normalise=False)}
+        'plain products, weight γ': by('γ', 'gamma', (.02, .2), normalise=False)}
 
 SWEEP_TITLES = [*sweeps(published_run('minibirds', 'resnet14', 'resnet8'))]
 
