@@ -78,13 +78,17 @@ def plot_sweeps(pairs, frame):
     "What the structural term is worth, by sweep; None where nothing was run"
     rows = {pair_name(pair.teacher, pair.student): sweep_rows(pair, frame) for pair in pairs}
     if not any(row['pairs'] for of_pair in rows.values() for row in of_pair): return None
-    fig, axs = plt.subplots(1, len(SWEEP_TITLES), figsize=(style.WIDTH, 2.4), sharey=True,
+    fig, axs = plt.subplots(1, len(SWEEP_TITLES), figsize=(style.WIDTH, 2.8), sharey=True,
                             layout='constrained')
     for ax, title in zip(axs, SWEEP_TITLES):
         ax.axhline(0, color='k', lw=.8)
         for i, (name, of_pair) in enumerate(rows.items()):
             _plot_sweep(ax, [row for row in of_pair if row['sweep'] == title], name, i)
         ax.set_title(',\n'.join(title.rsplit(', ', 1)), fontsize=8)
+    ticks = -50, -20, -5, 0, 5
+    axs[0].set_yscale('symlog', linthresh=5) # of all, since they share it
+    axs[0].set_yticks(ticks, [*map(str, ticks)])
+    axs[0].minorticks_off()
     axs[0].set_ylabel('points above SD-KD')
     handles, names = axs[0].get_legend_handles_labels()
     fig.legend(handles, names, loc='outside lower center', ncols=len(names))
