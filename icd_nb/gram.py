@@ -34,8 +34,8 @@ def _check_cells(z, T=1.): # at each step: nothing that waits for a GPU
         raise ValueError(f"the temperature T = {T!r}: a number above 0")
 
 def gram_matrix(z:torch.Tensor, # scores of cells `[B,P,K]`
-                normalise:bool=True # False: products over the classes' number, not over the lengths
-               )->torch.Tensor: # `[B,P,P]`, 1 on the diagonal
+                normalise:bool=True # False: plain products, averaged over the classes
+               )->torch.Tensor: # `[B,P,P]`; of cosines, 1 on the diagonal
     "Cosines between the score vectors of all pairs of cells (iCD, arXiv 2509.12553)"
     _check_cells(z)
     with _exact(z): return _products(_known(z), normalise)[0]
@@ -78,7 +78,7 @@ def structures(z:torch.Tensor, # scores of the cells of all scales `[B,P,K]`, sc
     return tuple(structure(o, T, normalise) for o in cells)
 
 # %% ../nbs/05_gram.ipynb #kl-and-gradient
-def _kl_and_gradient(z, log_t, weight, T, normalise): # one scale: student scores `[B,P,K]`
+def _kl_and_gradient(z, log_t, weight, T, normalise): # one scale: scores, teacher's structure
     if z.shape[1] == 1: return z.new_zeros(()), torch.zeros_like(z)
     z = _known(z)
     C, R = _products(z, normalise)

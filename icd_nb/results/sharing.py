@@ -35,7 +35,8 @@ class Board:
 
     def forget(self, job): (self.path/f'{job}.json').unlink(missing_ok=True)
 
-    def stop(self): (self.path/'stop').touch()
+    def stop(self): # a folder that is gone has said so already
+        with suppress(FileNotFoundError): (self.path/'stop').touch()
 
     @property
     def stopped(self)->bool: return (self.path/'stop').exists() or not self.path.is_dir()
@@ -44,7 +45,8 @@ class Board:
 def _board(folder): # gone at once, and under whatever others still write to it
     path = Path(tempfile.mkdtemp(prefix='.workers-', dir=folder)).resolve()
     try: yield Board(path)
-    finally: shutil.rmtree(path.rename(f'{path}-over'), ignore_errors=True)
+    finally:
+        with suppress(OSError): shutil.rmtree(path.rename(f'{path}-over'))
 
 class _Line(tqdm): # a line of progress that goes to a board
     def __init__(self, board, job, steps):

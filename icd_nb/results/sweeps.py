@@ -85,9 +85,9 @@ def plot_sweeps(pairs, frame):
         for i, (name, of_pair) in enumerate(rows.items()):
             _plot_sweep(ax, [row for row in of_pair if row['sweep'] == title], name, i)
         ax.set_title(',\n'.join(title.rsplit(', ', 1)), fontsize=8)
-    ticks = -50, -20, -5, 0, 5
     axs[0].set_yscale('symlog', linthresh=5) # of all, since they share it
-    axs[0].set_yticks(ticks, [*map(str, ticks)])
+    axs[0].set_yticks((-50, -20, -5, 0, 5))
+    axs[0].yaxis.set_major_formatter('{x:g}')
     axs[0].minorticks_off()
     axs[0].set_ylabel('points above SD-KD')
     handles, names = axs[0].get_legend_handles_labels()
