@@ -8,6 +8,7 @@ __all__ = ['METHODS', 'sdd_weights', 'SDD', 'sdd_kd_loss', 'sdd_dkd_loss', 'sdd_
 
 # %% ../nbs/06_losses.ipynb #fe8c55e7
 import inspect, torch
+from functools import cache
 from torch import Tensor
 from .centred import centred
 from .core import check_choice, parse_scales
@@ -186,9 +187,10 @@ def _icd(base): # the method `base` with the structural term
 for _base in ('kd', 'dkd', 'nkd'): METHODS[f'icd_{_base}'] = _icd(f'sd_{_base}')
 
 # %% ../nbs/06_losses.ipynb #objective-2
-def _hyper_names(): # of all methods
-    every = [p for f in METHODS.values() for p in inspect.signature(f).parameters.values()]
-    return sorted({p.name for p in every if p.default is not p.empty})
+@cache
+def _hyper_names(maker)->frozenset: # of one method; `inspect` is slow, and a table asks a thousand times
+    every = inspect.signature(maker).parameters.values()
+    return frozenset(p.name for p in every if p.default is not p.empty)
 
 def objective(method:str, # a name in `METHODS`, or a sum such as `icd_kd+at`
               scales=None, # of the cells that the student is trained on; default: `(1,2,4)`
@@ -199,7 +201,7 @@ def objective(method:str, # a name in `METHODS`, or a sum such as `icd_kd+at`
     if not isinstance(method, str): raise ValueError(
         f"the method {method!r} is no name; write one such as 'icd_kd', or 'icd_kd+at'")
     checked(gamma, from_0, 'objective: gamma')
-    names = _hyper_names()
+    names = sorted(frozenset().union(*map(_hyper_names, METHODS.values())))
     for name in hyper: check_choice(name, names, 'hyper-parameter')
     own = None if scales is None else parse_scales(scales)
     makers = [METHODS[check_choice(name.strip(), METHODS, 'method')] for name in method.split('+')]

@@ -1,5 +1,5 @@
 "The ledger and the table notebooks: their arithmetic, what is trained and what is not, and the published figures"
-import hashlib, io, itertools, json, re, resource, subprocess
+import hashlib, io, itertools, json, re, subprocess
 from dataclasses import replace
 import pandas as pd
 import pytest
@@ -315,11 +315,12 @@ def shown(path): return '\n'.join(''.join(o.get('data', {}).get('text/markdown',
 
 @pytest.mark.parametrize('nb', ['91_cifar100', '92_cub200', '93_ablations'])
 def test_a_table_notebook_only_reads_and_is_quick(nb, homes, tmp_path):
-    began = resource.getrusage(resource.RUSAGE_CHILDREN)
+    "Nothing is trained: its tables take not many times what its imports take, on a machine of any speed"
     done = papermill(nb, homes, tmp_path/'out.ipynb', ledger=tmp_path/'empty')
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert spent.ru_utime + spent.ru_stime - began.ru_utime - began.ru_stime < 20 # of the processor, whatever else it does
+    cells = [c for c in json.loads((tmp_path/'out.ipynb').read_text())['cells'] if c['cell_type'] == 'code']
+    imports, *rest = sorted((c['metadata']['papermill']['duration'] for c in cells), reverse=True)
+    assert sum(rest) < 5*imports
     text = shown(tmp_path/'out.ipynb')
     assert 'not run' in text and f'papermill nbs/{nb}.ipynb out.ipynb -p run true' in text and not (tmp_path/'empty').exists()
 
