@@ -7,7 +7,7 @@ __all__ = ['gram_matrix', 'structure', 'scale_weights', 'structures', 'structure
 
 # %% ../nbs/05_gram.ipynb #099a1918
 import math
-import torch
+import torch, torch.nn.functional as F
 from .core import check_choice, parse_scales
 from .params import kind_of
 from .pooling import cell_slices, dims_of, n_cells
@@ -15,7 +15,7 @@ from .scores import MASKED, in_single
 
 # %% ../nbs/05_gram.ipynb #full
 def _known(z): # without the classes that the network does not know
-    return in_single(z).masked_fill(z < MASKED/2, 0.)
+    return F.threshold(in_single(z), MASKED/2, 0.)
 
 def _exact(z): return torch.autocast(z.device.type, enabled=False) # no products in half precision
 
@@ -85,7 +85,7 @@ def _kl_and_gradient(z, log_t, weight, T, normalise): # one scale: scores, teach
     log_s, p_t = (C/T).log_softmax(-1), log_t.exp()
     D = log_s.exp() - p_t
     E = D + D.mT
-    if normalise: E = E - torch.diag_embed((E*C).sum(-1)) # on its diagonal R is 1/length²
+    if normalise: E.diagonal(dim1=-2, dim2=-1).sub_((E*C).sum(-1)) # there R is 1/length²
     return weight*(p_t*(log_t - log_s)).sum(), torch.bmm(weight/T*(E*R), z)
 
 class _StructureLoss(torch.autograd.Function):

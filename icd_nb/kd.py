@@ -35,7 +35,7 @@ def smoothed(objective:Objective, part:float # of each label, spread over all cl
 def _log_p(s, T, local): # classes last: `[B,K]` of images, or `[B,P,K]` of cells
     return s.log_p(T, local).movedim(1, -1)
 
-def _kl(log_s, log_t): return (log_t.exp()*(log_t-log_s)).sum(-1)
+def _kl(log_s, log_t): return -(log_t.exp()*(log_s-log_t)).sum(-1)
 
 class KD(CellLoss):
     "KL divergence from the teacher's soft probabilities, times T² (arXiv 1503.02531)"

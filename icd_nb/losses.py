@@ -188,7 +188,7 @@ for _base in ('kd', 'dkd', 'nkd'): METHODS[f'icd_{_base}'] = _icd(f'sd_{_base}')
 
 # %% ../nbs/06_losses.ipynb #objective-2
 @cache
-def _hyper_names(maker)->frozenset: # of one method; `inspect` is slow, and a table asks a thousand times
+def _hyper_names(maker)->frozenset: # `inspect` is slow, and a table asks a thousand times
     every = inspect.signature(maker).parameters.values()
     return frozenset(p.name for p in every if p.default is not p.empty)
 
