@@ -1,5 +1,5 @@
 "Write README.md from nbs/index.ipynb: its prose, its code, its saved outputs; without cells marked `#| hide`"
-import base64, json, re
+import base64, json, posixpath, re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,14 +24,18 @@ def shown(i, outputs):
         data = o.get('data', {})
         if 'text/markdown' in data: yield ''.join(data['text/markdown'])
         elif text := o.get('text') or ('image/png' not in data and data.get('text/plain')): yield '```\n' + ''.join(text).rstrip() + '\n```'
-    for j, _ in enumerate(pictures(outputs)): yield f'![](nbs/images/index-{i}-{j}.png)'
+    for j, _ in enumerate(pictures(outputs)): yield f'![](images/index-{i}-{j}.png)'
+
+def from_the_root(text):
+    "Markdown whose links begin in the notebooks' folder, with links that begin where the README lies"
+    return re.sub(r'\]\((?!\w+:|#)([^)\s]+)', lambda found: '](' + posixpath.normpath(f'nbs/{found[1]}'), text)
 
 def readme():
     "The text of README.md"
     parts = []
     for i, kind, text, outputs in cells():
-        if kind == 'code' and text: text = f'```python\n{text}\n```'
-        parts += [text, *shown(i, outputs)]
+        said = f'```python\n{text}\n```' if kind == 'code' and text else from_the_root(text)
+        parts += [said, *map(from_the_root, shown(i, outputs))]
     return '\n\n'.join(p for p in parts if p) + '\n'
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 "The modules and the README say what the notebooks say"
-import json, os, shutil, subprocess, sys
+import json, os, re, shutil, subprocess, sys
 from pathlib import Path
 from icd_nb.results.ledger import Ledger
 from icd_nb.results.overview import ledger_state
@@ -19,6 +19,21 @@ def test_modules_are_exported(tmp_path):
 def test_readme_is_made():
     assert (ROOT/'README.md').read_text() == readme(), 'run python tests/make_readme.py'
     for path, data in images().items(): assert path.read_bytes() == data, 'run python tests/make_readme.py'
+
+def links(path):
+    "What a notebook, its saved outputs or a Markdown file links to, beside it or elsewhere in the repository"
+    texts = [path.read_text()]
+    if path.suffix == '.ipynb':
+        cells = json.loads(path.read_text())['cells']
+        texts = [''.join(c['source']) for c in cells if c['cell_type'] == 'markdown']
+        texts += [''.join(o.get('data', {}).get('text/markdown', '')) for c in cells for o in c.get('outputs', [])]
+    return {o for text in texts for o in re.findall(r'\]\((?!\w+:|#)([^)\s#]+)', text)}
+
+def test_links_lead_somewhere():
+    pages = [*(ROOT/'nbs').glob('*.ipynb'), *ROOT.glob('*.md')]
+    assert len(links(ROOT/'nbs'/'index.ipynb')) > 100
+    gone = [f'{p.name}: {o}' for p in pages for o in links(p) if not (p.parent/o).exists()]
+    assert not gone, gone
 
 def test_readme_shows_the_ledger():
     state = ledger_state(Ledger(ROOT/'results').to_frame(fresh=True))
