@@ -8,12 +8,12 @@ __all__ = ['library_of', 'library_names', 'in_libraries', 'check_library_name', 
 
 # %% ../nbs/02h_libraries.ipynb #libraries-imports
 import re
-from difflib import get_close_matches
 from functools import lru_cache
 from importlib.util import find_spec
 import torchvision
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
+from .core import nearest
 from .extras import optional
 from .params import checked, network, whole_number
 
@@ -43,7 +43,7 @@ def check_library_name(name:str)->str:
     library, own = name.split('/', 1)
     stem, _, tag = own.partition('.')
     if stem not in library_names(library):
-        near = get_close_matches(stem, library_names(library), n=3, cutoff=.5)
+        near = nearest(stem, library_names(library), n=3)
         hint = f" Did you mean {' or '.join(repr(f'{library}/{o}') for o in near)}?" if near else ''
         raise ValueError(f"unknown model {name!r}.{hint} {library} has "
                          f"{len(library_names(library))} networks")

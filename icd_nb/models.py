@@ -8,10 +8,9 @@ __all__ = ['FAMILIES', 'MODELS', 'check_whole', 'check_model', 'create_model', '
 
 # %% ../nbs/02_models.ipynb #2fa53e74
 import warnings
-from difflib import get_close_matches
 import numpy as np
 import torch, torch.nn as nn
-from .core import check_choice, kept_modes
+from .core import check_choice, kept_modes, nearest
 from .extras import optional
 from .hub import hub_config, hub_file
 from .libraries import in_libraries, library_model, library_of
@@ -40,9 +39,7 @@ def check_model(name)->str:
         f"a model's name is a text such as 'resnet8x4', not {name!r}; a network of your own needs "
         "no create_model: give it as it is, as in Student(network, …)")
     if name in MODELS or library_of(name): return name
-    same = [o for o in MODELS if o.lower() == name.lower()]
-    near = same or get_close_matches(name, MODELS, n=1, cutoff=.5)
-    found = ' or '.join(map(repr, [*near, *in_libraries(name)]))
+    found = ' or '.join(map(repr, [*nearest(name, MODELS), *in_libraries(name)]))
     raise ValueError(f"unknown model {name!r}.{f' Did you mean {found}?' if found else ''} "
                      f"There are: {', '.join(MODELS)}; and others' networks, as "
                      "'torchvision/resnet50', 'timm/mobilenetv3_small_050', 'hf-hub:USER/NAME'")

@@ -10,13 +10,12 @@ __all__ = ['DATASETS', 'DataSet', 'register', 'dataset_of', 'load_data', 'base_d
 # %% ../../nbs/01_data.ipynb #imports
 import inspect, os, re
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Callable
 import matplotlib.pyplot as plt, numpy as np, torch, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor
-from ..core import check_choice, generator, load_rooms
+from ..core import check_choice, generator, load_rooms, nearest
 from . import cifar100, minibirds
 from .arrays import load_npz
 from .augment import Augment, recipe
@@ -100,7 +99,7 @@ def _not_there(name, path)->str: # for an error: where it was looked for, and wh
         return (f"data set {name!r} is a file, and no .npz: unpack an archive and name its folder, "
                 "save arrays with np.savez(path, train_x=…, train_y=…, test_x=…, test_y=…)")
     beside = [o.name for o in path.parent.iterdir()] if os.path.isdir(path.parent) else []
-    near = get_close_matches(path.name, beside, n=1)
+    near = nearest(path.name, beside)
     hint = f' Did you mean {str(path.parent/near[0])!r}?' if near else ''
     return (f"data set {name!r}: there is no such folder or .npz file "
             f"in {str(path.parent.absolute())!r}.{hint}")
