@@ -18,6 +18,7 @@ from .extras import optional
 from .files import writing
 from . import history # gives a student its result
 from .hub import push_folder, write_hub_folder
+from .params import checked, network, path_of, taking, whole_number
 from .speed import FullConv2d
 from .student import Student
 from .weights import not_finite_weights, save_weights
@@ -79,19 +80,24 @@ def _format_of(path, format)->str: # the one that is named, else by the end of t
     if path.suffix == end: return format
     raise ValueError(f"{path}: let the name of a file in the format {format!r} end in {end}")
 
-def _input_shape(size): return (3, size, size) if isinstance(size, int) else size
+def _input_shape(size): # of one input, from the side of its images, or as it is given
+    def read(o): return checked(o, whole_number(1, 10**5), 'export_model: image_size')
+    if isinstance(size, (tuple, list)) and 2 <= len(size) <= 4: return (*map(read, size),)
+    return 3, read(size), read(size)
 
 def export_model(model:nn.Module, path, # ends in `.safetensors`, `.onnx` or `.pt2`
                  format:str=None, # a name in `FORMATS`; default: by the end of the name
                  image_size=32 # side of the images in pixels, or the shape of one input: `(6, 128)`
                 )->Path:
     "Write a network to a file that is read without this library, and check the file"
-    path = Path(path).expanduser()
+    path = path_of(path, 'export_model: path')
+    checked(model, network, 'export_model: model')
     format, net = _format_of(path, format), plain_copy(model)
     if bad := not_finite_weights(net.state_dict(), net):
         raise ValueError(f"{path} is not written: not finite: {', '.join(bad[:3])}")
     kind = next(net.parameters()).dtype
     x = torch.randn(3, *_input_shape(image_size), generator=generator('export')).to(kind)
+    with torch.no_grad(), taking(net, x): net(x)
     with torch.no_grad(), writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as d:

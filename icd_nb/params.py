@@ -11,7 +11,8 @@ import ast, math, os, re
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-import torch
+from traceback import walk_tb
+import numpy as np, torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 from .core import check_choice, get_device, parse_scales
@@ -44,6 +45,7 @@ def number(low:float=0, # the least number; it is no such number itself where `s
 # %% ../nbs/00a_params.ipynb #checked
 def shown(value)->str:
     "A value as an error can show it, on one line"
+    if isinstance(value, (torch.Tensor, np.ndarray)): return kind_of(value)
     said = ' '.join(repr(value).split())
     return said if len(said) <= 100 else said[:99] + '…'
 
@@ -77,6 +79,18 @@ def is_a(kind:type, what:str # the kind, in words
         raise ValueError(what)
     return check
 
+def named(read, # a reader of the values
+          what:str, # they are, in words
+          least:int=1, most:float=math.inf # how many there may be
+         ):
+    "A reader of dicts from names to values"
+    n = f'{least}' if least == most else f'at least {least}'
+    def check(value):
+        if not isinstance(value, dict) or not least <= len(value) <= most:
+            raise ValueError(f"a dict of {n} {what} by name, such as {{'teacher': …}}")
+        return {k: checked(v, read, repr(k)) for k, v in value.items()}
+    return check
+
 def network(value):
     "A reader of networks whose weights are there"
     is_a(nn.Module, "a network (nn.Module), such as create_model('resnet8', 20)")(value)
@@ -87,6 +101,10 @@ def network(value):
     return value
 
 # %% ../nbs/00a_params.ipynb #taking
+def _from_torch(e): # was it raised in PyTorch's own files?
+    frames = [frame for frame, _ in walk_tb(e.__traceback__)]
+    return Path(torch.__file__).parent in Path(frames[-1].f_code.co_filename).parents
+
 @contextmanager
 def taking(who, # the network, or its name
            x): # images `[B,3,H,W]`, series `[B,C,L]` or volumes `[B,C,D,H,W]`
@@ -97,7 +115,9 @@ def taking(who, # the network, or its name
     who = who if isinstance(who, str) else type(who).__name__
     try: yield
     except torch.OutOfMemoryError: raise
-    except (RuntimeError, TypeError, AttributeError, LookupError, AssertionError) as e:
+    except (RuntimeError, TypeError, AttributeError, LookupError, AssertionError,
+            ValueError) as e:
+        if isinstance(e, ValueError) and not _from_torch(e): raise
         kind = '' if isinstance(e, RuntimeError) else f'{type(e).__name__}: '
         why = kind + next(iter(str(e).splitlines()), '')
         hint = '' if x.ndim == 4 else '; a batch of images is [B,3,H,W]'

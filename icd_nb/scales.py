@@ -15,9 +15,11 @@ import pandas as pd, torch
 from torch import Tensor, nn
 from .core import check_choice, get_device, parse_scales
 from .data import train_batches
+from .data.loaders import check_data
 from .decoupling import Scorer, complementary, eval_mode
 from .gram import scale_weights, structure
 from .information import information
+from .params import checked, network, whole_number
 from .scores import Scores
 
 # %% ../nbs/06d_scales.ipynb #scales-sets
@@ -112,6 +114,9 @@ def teacher_scores(model:nn.Module, # as it is
                    scales=(1,2,4), batches=2, bs=32, seed=0, device='auto'
                   )->tuple: # its `Scores`, and labels `[N]`
     "What a teacher says about the cells of the first training batches"
+    checked(model, network, 'the teacher')
+    check_data(data)
+    batches = checked(batches, whole_number(), 'teacher_scores: batches')
     device, found = get_device(device), []
     scorer = Scorer(model.to(device), sorted(parse_scales(scales)))
     with eval_mode(model):

@@ -17,18 +17,22 @@ from icd_nb.data.augment import recipe as augmentation
 from icd_nb.data.batches import toy_data
 from icd_nb.data.folders import load_folder
 from icd_nb.decoupling import Scorer, local_logits
+from icd_nb.export import export_model
 from icd_nb.gram import gram_matrix, scale_weights, structure, structures
 from icd_nb.hints import cluster_layers, linear_cka, r2_cca, rbf_cka, select_hints
 from icd_nb.hints.clusters import k_medoids
 from icd_nb.hints.points import HintPoints, student_points
+from icd_nb.interpret import clusters, fidelity, image, outputs as asked, test_set
 from icd_nb.losses import (CE, DKD, KD, NKD, SDD, Structure, dkd_loss, icd_loss, kd_loss, nkd_loss, objective, sdd_dkd_loss, sdd_kd_loss,
                            sdd_nkd_loss)
 from icd_nb.models import create_model, load_weights
 from icd_nb.pooling import multiscale_pool, n_cells, pool_matrix
+from icd_nb.results.beside import measured, plot_beside, train_beside
 from icd_nb.results.lab import Lab
 from icd_nb.results.ledger import Ledger
 from icd_nb.results.requests import ABLATION_PARAMETERS, TABLE_PARAMETERS
 from icd_nb.results.run import RUN_PARAMETERS, Run
+from icd_nb.scales import choose_scales
 from icd_nb.terms import Objective, Warmup
 from icd_nb.trainer import Recipe, Speed, Student, evaluate, fit, fit_many
 from icd_nb.weights import save_weights
@@ -327,6 +331,78 @@ def parameter_rows(): # of notebooks
                epochs=NOT_WHOLE, bs=GIVEN_WHOLE, lr=[v for v in NOT_ABOVE_0 if v is not None], n_train=GIVEN_WHOLE, hyper=[5, 'x', None, dict(T=NAN), dict(x=1), dict(T=-1), dict(T='x'), dict(T=[1]), dict(beta=-1)], chained=NO_YES, clip=[-1, *NO_NUMBER])
     for name, values in run.items(): yield f'Run: {name}', lambda v, name=name: Run(**{name: v}), values, f'Run({name}='
 
+def picture_rows(tmp): # what is shown of networks, and what is compared
+    net, other = Net(), Net(4)
+    no_net, no_data, no_label = [None, 5, 'resnet8', Net, X], [None, 5, 'minibirds', X], [3, -1, None, 'a', .5, NAN, []]
+    out, few, wide, flat = (asked.outputs(n, d, s, 'cpu', 6) for n, d, s in ((net, DATA, (1, 2)), (net, DATA.subset(12, 3), (1, 2)), (other, DATA, (1, 2)), (net, DATA, (1,))))
+    no_out, no_one = [None, 5, out.logits, net], [None, [], {}, [out], out, dict(a=5), dict(a=net)]
+    no_two = [*no_one, dict(a=out)]
+    yield 'outputs: model', lambda v: asked.outputs(v, DATA), no_net, 'outputs: model'
+    yield 'outputs: another number of classes', lambda v: asked.outputs(v, DATA), [Net(2)], 'scores for 2 classes'
+    yield 'outputs: data', lambda v: asked.outputs(net, v), no_data, 'data is'
+    yield 'outputs: bs', lambda v: asked.outputs(net, DATA, bs=v), NOT_WHOLE, 'batch size'
+    yield 'outputs: scales', lambda v: asked.outputs(net, DATA, v), NO_SCALES, 'scales'
+    for name in ('disagreements', 'correlation_difference'):
+        f = getattr(test_set, name)
+        yield name, lambda v, f=f: f(out, v), no_out, 'outputs(model, data)'
+        yield f'{name}: other images', lambda v, f=f: f(out, v), [few], 'different images'
+        yield f'{name}: other classes', lambda v, f=f: f(out, v), [wide], '3 and 4 classes'
+    for name in ('structure_divergence', 'cells_cka', 'agreement', 'divergence'):
+        f = getattr(fidelity, name)
+        yield name, lambda v, f=f: f(out, v), no_out, 'outputs(model, data)'
+        yield f'{name}: other images', lambda v, f=f: f(v, out), [few], 'different images'
+    for name in ('structure_divergence', 'cells_cka'): yield f'{name}: other cells', lambda v, name=name: getattr(fidelity, name)(out, v), [flat], 'scales'
+    for f, bad in ((test_set.plot_correlation, no_two), (test_set.plot_reliability, no_one), (fidelity.fidelity_table, no_two)): yield f.__name__, f, bad, f'{f.__name__}: said'
+    for f, bad in ((test_set.plot_disagreements, [*no_two, dict(a=out, b=out, c=out)]), (test_set.plot_gains, no_two), (test_set.plot_embedding, no_one), (test_set.class_accuracy, no_one),
+                   (clusters.cluster_table, no_one)):
+        yield f.__name__, lambda v, f=f: f(v, DATA), bad, 'said'
+        yield f'{f.__name__}: other data', lambda v, f=f: f(dict(a=out, b=out), v), [DATA.subset(12, 3)], 'different images'
+        yield f'{f.__name__}: data', lambda v, f=f: f(dict(a=out, b=out), v), no_data[1:], 'data is'
+    yield 'plot_disagreements: n', lambda v: test_set.plot_disagreements(dict(a=out, b=out), DATA, v), NOT_WHOLE, 'plot_disagreements: n'
+    yield 'class_correlation', test_set.class_correlation, [None, 5, out.local, out.logits[:1], out.logits.numpy()], '[N,K]'
+    yield 'ece', test_set.ece, no_out, 'ece: out'
+    yield 'ece: bins', lambda v: test_set.ece(out, v), NOT_WHOLE, 'ece: bins'
+    yield 'embed: how', lambda v: test_set.embed(out.features, v), ['pca', 5, None, ''], 'embedding'
+    yield 'embed: features', test_set.embed, [None, 5, 'x', out.features[:2], out.features[0], out.features*NAN], '[N,C]'
+    yield 'neighbour_purity: k', lambda v: test_set.neighbour_purity(out.features, out.y, v), [6, *NOT_WHOLE], 'neighbour_purity: k'
+    yield 'neighbour_purity: y', lambda v: test_set.neighbour_purity(out.features, v, 2), [out.y[:2], []], 'labels for 6 images'
+    yield 'cell_vectors', lambda v: clusters.cell_vectors(v, 2), no_out, 'cell_vectors: out'
+    yield 'cell_vectors: m', lambda v: clusters.cell_vectors(out, v), [3, 0, None, 'x'], 'unknown scale'
+    yield 'cluster_cells: k', lambda v: clusters.cluster_cells(clusters.cell_vectors(out, 2), v), [25, *NOT_WHOLE], 'cluster_cells: k'
+    yield 'cluster_agreement', lambda v: clusters.cluster_agreement([0, 1], v), [[], [0], [0, 1, 1]], 'groupings'
+    yield 'bird_parts', clusters.bird_parts, [None, 5, 'eagle', '', []], 'unknown species'
+    yield 'plot_clusters: images', lambda v: clusters.plot_clusters(dict(a=out), DATA, v, 2), [None, [], [6], [-1], ['a'], [.5]], 'plot_clusters: images'
+    yield 'score_map: model', lambda v: image.score_map(v, X), no_net, 'score_map: model'
+    yield 'score_map: images', lambda v: image.score_map(net, v), [None, 5, X.long(), X[:, :2], X[:0], X[0, 0], X.numpy()], 'images'
+    one, shown = X[:1], dict(augment=DATA.augment, classes=DATA.classes)
+    for f in (image.plot_score_maps, image.plot_predictions):
+        name = f.__name__
+        yield f'{name}: models', lambda v, f=f: f(v, one, 0, **shown), [None, [], {}, net, [net], dict(a=5)], f'{name}: models'
+        yield f'{name}: image', lambda v, f=f: f(dict(a=net), v, 0, **shown), [None, X, X[0], X[:0], one.long(), 'x'], 'one image'
+        yield f'{name}: y', lambda v, f=f: f(dict(a=net), one, v, **shown), no_label, f'{name}: y'
+        yield f'{name}: augment', lambda v, f=f: f(dict(a=net), one, 0, v, DATA.classes), [None, 5, {}, DATA], 'augment'
+    yield 'plot_grams: models', lambda v: image.plot_grams(v, one), [None, [], {}, net, dict(a=5)], 'plot_grams: models'
+    yield 'plot_grams: scales', lambda v: image.plot_grams(dict(a=net), one, v), NO_SCALES, 'scales'
+    yield 'plot_grams: T', lambda v: image.plot_grams(dict(a=net), one, (2,), v), NOT_ABOVE_0, 'plot_grams: T'
+    given = dict(make=Net, objectives=dict(kd=objective('kd')), data=DATA, teacher=net, recipe=Recipe(1, bs=6), seeds=1)
+    def beside(k, v): return train_beside(**(given | {k: v}))
+    yield 'train_beside: make', partial(beside, 'make'), [None, 5, net, lambda seed: net], 'make is a function'
+    yield 'train_beside: what it makes', partial(beside, 'make'), [lambda: None, lambda: Net], 'what make() returns'
+    yield 'train_beside: the same again', lambda v: train_beside(**(given | dict(make=v, seeds=2))), [lambda: net], 'the same network twice'
+    yield 'train_beside: objectives', partial(beside, 'objectives'), [None, {}, [], 'kd', objective('kd')], 'objectives'
+    yield 'train_beside: seeds', partial(beside, 'seeds'), [None, 0, -1, [], [0, 0], 2.5, 'x'], 'seeds'
+    yield 'train_beside: recipe', partial(beside, 'recipe'), [None, 5, {}], 'recipe'
+    yield 'plot_beside: base', lambda v: plot_beside(measured(train_beside(**given)), base=v), ['sd_kd', 5], 'unknown method'
+    yield 'choose_scales: model', lambda v: choose_scales(v, DATA), no_net, 'a network'
+    yield 'choose_scales: data', lambda v: choose_scales(net, v), no_data, 'data is'
+    yield 'choose_scales: criterion', lambda v: choose_scales(net, DATA, v), ['best', None, 5], 'criterion'
+    yield 'choose_scales: batches', lambda v: choose_scales(net, DATA, batches=v), NOT_WHOLE, 'batches'
+    yield 'export_model: model', lambda v: export_model(v, tmp/'net.pt2'), no_net, 'export_model: model'
+    yield 'export_model: path', lambda v: export_model(net, v), NO_NAME, 'export_model: path'
+    yield 'export_model: format', lambda v: export_model(net, tmp/'net.pt2', v), ['x', 5, [], 'onnx'], 'format'
+    yield 'export_model: size', lambda v: export_model(net, tmp/'net.pt2', image_size=v), [*NOT_WHOLE, (3,), (3, 0), (3, 'x', 8)], 'image_size'
+    yield 'export_model: another size', lambda v: export_model(net, tmp/'net.pt2', image_size=v), [(2, 8, 8), (3, 8)], 'does not take these images'
+
 def make_checkpoints(tmp):
     "Files of others that hold no weights, or weights that are no numbers"
     for name in ('others', 'nothing', 'odd'): (tmp/name).mkdir()
@@ -370,7 +446,7 @@ def make_files(tmp):
     return tmp
 
 TABLES = dict(scores=lambda tmp: scores_rows(), hyper=lambda tmp: hyper_rows(), idea=lambda tmp: idea_rows(), training=lambda tmp: training_rows(),
-              images=image_rows, files=file_rows, parameters=lambda tmp: parameter_rows())
+              images=image_rows, files=file_rows, pictures=picture_rows, parameters=lambda tmp: parameter_rows())
 
 @pytest.fixture(scope='module')
 def tmp(tmp_path_factory): return make_files(tmp_path_factory.mktemp('bad'))

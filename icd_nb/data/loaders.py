@@ -12,6 +12,7 @@ import torch
 from fastcore.basics import patch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from ..core import fingerprint, get_device, seed_of, short_hash
+from ..params import shown
 from ..ranks import own_share
 from .batches import Batch
 
@@ -135,5 +136,5 @@ def check_data(data):
         f"data is a {type(data).__name__}: write LoaderData(train, test) of icd_nb.data.loaders "
         "with the training and the test set, or their loaders")
     if not hasattr(data, 'test_y'): raise ValueError(
-        f"data is {data!r}: give an image set, such as load_data('minibirds') or "
+        f"data is {shown(data)}: give an image set, such as load_data('minibirds') or "
         "load_data('a_folder/')")

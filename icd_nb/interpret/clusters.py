@@ -13,7 +13,8 @@ from matplotlib.patches import Rectangle
 from ..core import check_choice
 from ..extras import optional
 from ..data.minibirds import FAMILIES, MARKS, CLASSES, draw
-from .outputs import Outputs
+from .outputs import OUTPUTS, Outputs, by_name, same_images
+from ..params import checked, several, whole_number
 from ..pooling import cell_boxes, cell_slices
 from ..style import COLOURS, WIDTH
 
@@ -21,6 +22,7 @@ from ..style import COLOURS, WIDTH
 def cell_vectors(out:Outputs, m:int # the scale
                 )->torch.Tensor: # `[N·m²,K]`, of length 1
     "The normalised scores of all cells of one scale, image by image"
+    checked(out, OUTPUTS, 'cell_vectors: out')
     local = out.local[..., cell_slices(out.scales)[check_choice(m, out.scales, 'scale')]]
     return F.normalize(local.transpose(1, 2).flatten(0, 1).double(), dim=1)
 
@@ -28,12 +30,15 @@ def cluster_cells(vectors, # `[M,K]`
                   k:int, # how many clusters
                   seed=0)->np.ndarray: # `[M]`, 0…k−1
     "K-means of the cells' scores"
+    k = checked(k, whole_number(1, len(vectors)), 'cluster_cells: k')
     cluster = optional('sklearn.cluster', 'interpret', 'clusters of cells')
     return cluster.KMeans(k, n_init=4, random_state=seed).fit_predict(np.asarray(vectors))
 
 # %% ../../nbs/10c_clusters.ipynb #agreement
 def cluster_agreement(groups, known)->dict: # `ari`, `nmi`
     "How far two groupings of the same cells agree"
+    if len(groups) != len(known): raise ValueError(
+        f"two groupings of the same cells, not of {len(groups)} and {len(known)}")
     metrics = optional('sklearn.metrics', 'interpret', 'the agreement of clusters')
     return dict(ari=float(metrics.adjusted_rand_score(known, groups)),
                 nmi=float(metrics.normalized_mutual_info_score(known, groups)))
@@ -43,6 +48,7 @@ def bird_parts(species, # one of `CLASSES`
                n=1, size=32, seed=0 # as for `draw`
               )->tuple: # pictures `[n,size,size,3]`; parts `[n,size,size]`: 0 none, 1… of `MARKS`
     "Pictures of a species, and in which pixels the marks of its family lie or would lie"
+    check_choice(species, CLASSES, 'species')
     family = species.rsplit(' ', 1)[1]
     four = np.stack([draw(f'{mark} {family}', n, size, seed) for mark in MARKS]).astype(int)
     marked = np.abs(four - np.median(four, 0)).sum(-1) > 24
@@ -76,6 +82,9 @@ def known_groups(out:Outputs, data, # the `ImageData` that it is about
                  parts=None # of the test images, if they are known
                 )->dict: # name → groups of the cells `[N·m²]`
     "What is known of each cell: the image's class and family, the cell's place, the part in it"
+    same_images(out, data=data)
+    if parts is not None and len(parts) != len(out.y): raise ValueError(
+        f"parts of {len(parts)} pictures, and outputs for {len(out.y)} images")
     y = out.y.repeat_interleave(m*m).numpy()
     known = {'class': y, 'place': np.tile(np.arange(m*m), len(out.y))}
     if data.families: known['family'] = np.array(data.families)[y]
@@ -88,7 +97,7 @@ def cluster_table(said:dict, # name → `Outputs`
                   parts=None, seed=0)->pd.DataFrame: # `model`, `known`, `ari`, `nmi`
     "How far each model's clusters of cells agree with what is known, and with the first model's"
     rows, first = [], None
-    for name, out in said.items():
+    for name, out in by_name(said, 'cluster_table', data).items():
         groups = cluster_cells(cell_vectors(out, m), k or data.num_classes, seed)
         known = known_groups(out, data, m, parts)
         if first is None: first, first_name = groups, name
@@ -103,6 +112,9 @@ def plot_clusters(said:dict, # name → `Outputs`
                   m:int=4, k:int=None, seed=0
                  )->tuple: # the figure; a DataFrame: model, image, cell, cluster
     "Test images with their cells in the colours of their clusters"
+    said = by_name(said, 'plot_clusters', data)
+    one = several(whole_number(0, len(data.test_y)-1), 'test image')
+    images = checked(images, one, 'plot_clusters: images')
     fig, axes = plt.subplots(len(said), len(images), squeeze=False,
                              figsize=(WIDTH, WIDTH/len(images)*len(said) + .3))
     rows = []

@@ -10,12 +10,19 @@ import pandas as pd, torch.nn.functional as F
 from ..core import parse_scales
 from ..gram import structure
 from ..hints.similarity import linear_cka
-from .outputs import Outputs
+from .outputs import Outputs, by_name, same_images
 from ..pooling import cell_slices
 
 # %% ../../nbs/10d_fidelity.ipynb #structure-divergence
+def _same_cells(student, teacher):
+    same_images(student, teacher)
+    if student.scales != teacher.scales: raise ValueError(
+        f"the student's cells are of scales {student.scales}, the teacher's of {teacher.scales}: "
+        "ask both with the same scales")
+
 def structure_divergence(student:Outputs, teacher:Outputs, T=2.)->dict: # scale → per image
     "How far the Gram matrices are from the teacher's, per image (iCD's term, not weighted)"
+    _same_cells(student, teacher)
     found = {}
     for m, cells in cell_slices(student.scales).items():
         log_s, log_t = (structure(out.local[...,cells].transpose(1, 2), T)
@@ -25,17 +32,20 @@ def structure_divergence(student:Outputs, teacher:Outputs, T=2.)->dict: # scale 
 
 def cells_cka(student:Outputs, teacher:Outputs)->dict: # scale → CKA
     "Linear CKA between the scores of the cells of each scale"
+    _same_cells(student, teacher)
     def rows(out, cells): return out.local[...,cells].transpose(1, 2).flatten(0, 1)
     return {m: float(linear_cka(rows(student, cells), rows(teacher, cells)))
             for m, cells in cell_slices(student.scales).items()}
 
 def agreement(student:Outputs, teacher:Outputs)->float: # in percent
     "How many images both put into the same class"
+    same_images(student, teacher)
     same = student.logits.argmax(1) == teacher.logits.argmax(1)
     return 100*float(same.double().mean())
 
 def divergence(student:Outputs, teacher:Outputs)->float: # per image
     "The KL divergence of the student's probabilities from the teacher's"
+    same_images(student, teacher)
     log_s, log_t = (out.logits.double().log_softmax(1) for out in (student, teacher))
     return float(F.kl_div(log_s, log_t, reduction='batchmean', log_target=True))
 
@@ -43,7 +53,7 @@ def divergence(student:Outputs, teacher:Outputs)->float: # per image
 def fidelity_table(said:dict # name → `Outputs`; the first is the teacher's
                   )->pd.DataFrame: # one row per student
     "Accuracy and nearness to the teacher of each student"
-    (_, teacher), *students = said.items()
+    (_, teacher), *students = by_name(said, 'fidelity_table', least=2).items()
     rows = []
     for name, out in students:
         off, cka = structure_divergence(out, teacher), cells_cka(out, teacher)

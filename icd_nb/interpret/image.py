@@ -11,30 +11,33 @@ import matplotlib.pyplot as plt, pandas as pd, torch, torch.nn.functional as F
 from matplotlib.patches import Rectangle
 from torch import nn
 from ..core import parse_scales
+from ..data.augment import Augment
 from ..extras import optional
 from ..decoupling import Scorer, complementary, eval_mode, find_head
 from ..explicit import ExplicitHead, places_of, score_places
 from ..gram import gram_matrix, structure
 from ..logits import main_logits
+from ..params import above_0, checked, is_a, kind_of, named, network, taking, whole_number
 from ..pixels import PerPixel
 from ..pooling import cell_boxes, cell_slices
 from ..rows import CellRows
 from ..style import COLOURS, WIDTH
 
 # %% ../../nbs/10a_one_image.ipynb #score-map
-def _map_of(model, x, named): # by a head that a user has named
-    f = named.features(model, x)
-    return score_places(named, model, f, places_of(f, tuple(x.shape[2:])))
+def _map_of(model, x, given): # by a head that a user has named
+    f = given.features(model, x)
+    return score_places(given, model, f, places_of(f, tuple(x.shape[2:])))
 
 def score_map(model:nn.Module, # as it is
               x:torch.Tensor, # images `[B,3,S,S]`
               head:ExplicitHead=None # default: `model.explicit_head`, or the one that is found
              )->torch.Tensor: # `[B,K,H,W]`, in the size of the last feature map
     "The scores of every place of the last feature map: the class activation map (arXiv 1512.04150)"
-    named = head or getattr(model, 'explicit_head', None)
-    with eval_mode(model):
+    checked(model, network, 'score_map: model')
+    given = head or getattr(model, 'explicit_head', None)
+    with eval_mode(model), taking(model, x):
         if isinstance(model, PerPixel): return model.score_map(x)
-        if named is not None: return _map_of(model, x, named)
+        if given is not None: return _map_of(model, x, given)
         head = find_head(model, x, (1,))
         forward = CellRows(head.place, head.place_rows)
         with forward: scores = main_logits(model(x))
@@ -51,8 +54,17 @@ def pixels(x:torch.Tensor, # normalised images `[B,3,S,S]`
            augment # the data set's `Augment`, which knows mean and standard deviation
           )->torch.Tensor: # `[B,S,S,3]` between 0 and 1
     "The pictures that were normalised"
+    checked(augment, is_a(Augment, "the data set's, data.augment"), 'augment')
     mean, std = (torch.tensor(v).view(3,1,1) for v in (augment.mean, augment.std))
     return (x.cpu()*std + mean).clamp(0, 1).permute(0,2,3,1)
+
+def _asked(who, models, x)->dict: # name → network, for one image
+    if not (isinstance(x, torch.Tensor) and x.ndim == 4 and len(x) == 1 and x.is_floating_point()):
+        raise ValueError(f"{who}: one image is a float tensor [1,3,S,S], such as images[:1], "
+                         f"not {kind_of(x)}")
+    return checked(models, named(network, 'networks'), f'{who}: models')
+
+def _label(who, y, classes): return checked(y, whole_number(0, len(classes)-1), f'{who}: y')
 
 def _gradient(model, x, k): # `[S,S]`, largest over the colours
     with warnings.catch_warnings(): # captum's import asks for progress bars that nobody needs here
@@ -69,6 +81,7 @@ def plot_score_maps(models:dict, # name → network
                     classes # the names of the classes
                    )->tuple: # the figure; a DataFrame: for each model, what it says and how surely
     "For each network, where it finds the label and its best other class, and the gradient"
+    models, y = _asked('plot_score_maps', models, x), _label('plot_score_maps', y, classes)
     fig, axes = plt.subplots(len(models), 4, figsize=(WIDTH, 2.1*len(models)), squeeze=False)
     rows, picture = [], pixels(x, augment)[0]
     for ax, (name, model) in zip(axes, models.items()):
@@ -104,6 +117,7 @@ def plot_predictions(models:dict, # name → network
                      augment, classes, scales=(1,2,4)
                     )->tuple: # the figure; a DataFrame: model, scale, cell, class, complementary
     "The class that each cell is taken for, at each scale (SDD, arXiv 2403.13512, Figure 6)"
+    models, y = _asked('plot_predictions', models, x), _label('plot_predictions', y, classes)
     scales, label, picture = parse_scales(scales), torch.tensor([y]), pixels(x, augment)[0]
     side = min(WIDTH/len(scales), WIDTH/3)
     fig, axes = plt.subplots(len(models), len(scales), squeeze=False,
@@ -129,7 +143,8 @@ def plot_grams(models:dict, # name → network; the first is the teacher
                scales=(2,4), T:float=2. # temperature of the divergence
               )->tuple: # the figure; a DataFrame: model, scale, divergence
     "The Gram matrices of the models side by side; the frame has them in `attrs`"
-    scales = parse_scales(scales)
+    models, scales = _asked('plot_grams', models, x), parse_scales(scales)
+    checked(T, above_0, 'plot_grams: T')
     fig, axes = plt.subplots(len(scales), len(models), squeeze=False, sharey='row',
                              figsize=(2.2*len(models) + .6, 2.2*len(scales) + .2))
     at, rows, matrices, teacher = cell_slices(scales), [], {}, None

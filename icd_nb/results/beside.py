@@ -6,26 +6,42 @@
 __all__ = ['train_beside', 'top1', 'measured', 'beside_table', 'plot_beside']
 
 # %% ../../nbs/11j_beside.ipynb #beside-imports
+import inspect
 import matplotlib.pyplot as plt, pandas as pd, torch
+from torch import nn
 from .. import style
+from ..core import check_choice
+from ..params import checked, named, network, seed_list
 from .stats import mean_std, paired_difference, plus_minus
 from ..speed import Speed
 from ..student import Student
 from ..trainer import fit_many
 
 # %% ../../nbs/11j_beside.ipynb #train-beside
+def _made(make, seed): # a network with the weights of that seed
+    try: inspect.signature(make).bind()
+    except (TypeError, ValueError): make = None
+    if make is None or isinstance(make, nn.Module): raise ValueError(
+        "make is a function that is called as make() and returns a new network, "
+        "such as lambda: create_model('resnet8', 20)")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return checked(make(), network, 'train_beside: what make() returns')
+
 def train_beside(make, # a function that makes the student's network
                  objectives:dict, # method → objective
                  data, teacher, recipe, # as for `fit_many` and `Student`
-                 seeds:int=5, # how many
+                 seeds=5, # how many, or a list
                  speed:Speed=Speed('fp32'))->dict: # (method, seed) → `Student`
     "The same network trained with each objective, once for each seed"
     students = {}
-    for seed in range(seeds):
+    objectives = checked(objectives, named(lambda o: o, 'objectives'), 'train_beside: objectives')
+    for seed in checked(seeds, seed_list, 'train_beside: seeds'):
         for method, terms in objectives.items():
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                model = make()
+            model = _made(make, seed)
+            if any(model is st.model for st in students.values()): raise ValueError(
+                "make() returned the same network twice, and one cannot be two students: "
+                "let it make a new one each time")
             students[method, seed] = Student(model, terms, recipe=recipe, seed=seed, name=method)
         some = [students[method, seed] for method in objectives]
         fit_many(some, data, teacher, seed=seed, speed=speed)
@@ -56,7 +72,7 @@ def beside_table(values:pd.DataFrame, # from `measured`
 def plot_beside(values:pd.DataFrame, # from `measured`
                 what:str='top-1, %', base:str=None): # default: the first method
     "Left, a dot for each seed and a bar at their mean; right, differences with 95 % intervals"
-    base = base or values.index[0]
+    base = check_choice(base or values.index[0], values.index, 'method')
     fig, axs = plt.subplots(1, 2, figsize=(8, .7+.35*len(values)), sharey=True)
     for i, method in enumerate(values.index):
         row, color = values.loc[method], style.colour_of(method)
