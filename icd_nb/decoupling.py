@@ -14,7 +14,7 @@ import torch, torch.nn as nn
 from fastcore.basics import patch
 from torch import Tensor
 from .core import kept_modes, parse_scales
-from .explicit import ExplicitHead, places_of, score_cells
+from .explicit import ExplicitHead, named_head, places_of, score_cells
 from .logits import main_logits
 from .params import checked, network, taking
 from .pixels import PerPixel, score_pixels
@@ -172,7 +172,7 @@ class Scorer(nn.Module):
         super().__init__()
         self.model, self.chained, self.heads = checked(model, network, 'Scorer: model'), chained, {}
         self.scales = parse_scales(scales) if scales else ()
-        self.named = head or getattr(model, 'explicit_head', None)
+        self.named = named_head(model, head)
 
     def forward(self, x:Tensor)->Scores: # x `[B,3,H,W]`
         autocast = torch.is_autocast_enabled(x.device.type)

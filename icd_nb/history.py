@@ -134,6 +134,7 @@ def _resume_finished(self:Student, state): # its weights are in a file of their 
 def result(self:Student)->dict: # accuracies in percent
     "What came out: the last epoch and the best one"
     if self.error: return dict(error=self.error, epochs=self.epoch)
+    if not self.history: raise ValueError(f"{self.name} has no epoch yet: train it, as fit does")
     best, last = max(self.history, key=lambda epoch: epoch['test_top1']), self.history[-1]
     return dict(top1_last=last['test_top1'], top5_last=last['test_top5'],
                 top1_best=best['test_top1'], top5_best=best['test_top5'], best_epoch=best['epoch'],

@@ -11,6 +11,7 @@ from torch import nn
 from .core import read_json, write_json
 from .extras import optional
 from .files import atomic_write
+from .params import checked, network, path_of
 from .weights import save_weights
 
 # %% ../nbs/02i_hub.ipynb #write-folder
@@ -26,7 +27,8 @@ def write_hub_folder(model:nn.Module, folder,
                      card:str='' # `README.md`, in Markdown
                     )->Path:
     "Write `config.json`, `model.safetensors` and `README.md`"
-    folder = Path(folder).expanduser()
+    checked(model, network, 'write_hub_folder: model')
+    folder = path_of(folder, 'write_hub_folder: folder')
     save_weights(model, folder/WEIGHTS)
     made = getattr(model, '_made_as', dict(kind=type(model).__name__))
     write_json(folder/'config.json', dict(library_name='icd_nb', **made))
@@ -63,6 +65,9 @@ def hub_config(name:str)->dict: # what `create_model` is called with; of timm's 
                      f"load_weights(network, hub_file({name!r}))")
 
 # %% ../nbs/02i_hub.ipynb #hub-push
+def _is_of_the_web(e): # the Hub's library lets some errors of its HTTP library through
+    return isinstance(e, OSError) or type(e).__module__.startswith('httpx')
+
 def push_folder(folder, repo:str, # `USER/NAME`
                 private:bool=False, token:str=None # default: the one that `hf auth login` has kept
                )->str: # the address
@@ -71,7 +76,8 @@ def push_folder(folder, repo:str, # `USER/NAME`
     try:
         api.create_repo(repo, private=private, exist_ok=True)
         api.upload_folder(folder_path=str(folder), repo_id=repo)
-    except OSError as e:
+    except Exception as e:
+        if not _is_of_the_web(e): raise
         raise ConnectionError(f"the Hub did not take {repo!r} ({type(e).__name__}: "
                               f"{str(e).splitlines()[0] if str(e) else 'no reason given'}); "
                               "write_folder keeps it on this machine") from None

@@ -11,6 +11,7 @@ from pathlib import Path
 from .core import check_choice, runs_home, short_hash
 from .extras import optional
 from .files import writing
+from .params import path_of
 
 # %% ../nbs/08n_watch.ipynb #flat
 def flat_record(record:dict)->dict: # name → number
@@ -26,7 +27,7 @@ def _readable(name)->str: # as the name of a folder
 class TensorBoard:
     "An `on_epoch` that writes files for TensorBoard"
     def __init__(self, folder=None): # default: `runs_home()/'tensorboard'`
-        self.folder = Path(folder or runs_home()/'tensorboard').expanduser()
+        self.folder = path_of(folder or runs_home()/'tensorboard', 'TensorBoard: folder')
         optional('tensorboard', 'tensorboard', 'watching with TensorBoard')
         from torch.utils.tensorboard import SummaryWriter
         self.make = SummaryWriter
@@ -47,7 +48,8 @@ class WandB:
     def __init__(self, project:str='icd_nb', folder=None, # of its files; default: `runs_home()`
                  **kw # passed on to `wandb.init`, such as `mode='offline'` or `entity`
                 ):
-        self.project, self.folder, self.kw = project, Path(folder or runs_home()).expanduser(), kw
+        self.project, self.kw = project, kw
+        self.folder = path_of(folder or runs_home(), 'WandB: folder')
         self.wandb = optional('wandb', 'wandb', 'watching with Weights & Biases')
         self.runs = {} # name of a student → its run
 

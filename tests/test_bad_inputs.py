@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
 from torch import nn
+from torch.utils.data import TensorDataset
 import icd_nb
 from icd_nb import core, params
 from icd_nb.cache import cache_teacher
@@ -16,12 +17,15 @@ from icd_nb.data.arrays import load_npz
 from icd_nb.data.augment import recipe as augmentation
 from icd_nb.data.batches import toy_data
 from icd_nb.data.folders import load_folder
+from icd_nb.data.loaders import LoaderData
 from icd_nb.decoupling import Scorer, local_logits
 from icd_nb.export import export_model
 from icd_nb.gram import gram_matrix, scale_weights, structure, structures
 from icd_nb.hints import cluster_layers, linear_cka, r2_cca, rbf_cka, select_hints
 from icd_nb.hints.clusters import k_medoids
+from icd_nb.hints.terms import AtHints
 from icd_nb.hints.points import HintPoints, student_points
+from icd_nb.hub import hub_file, write_hub_folder
 from icd_nb.interpret import clusters, fidelity, image, outputs as asked, test_set
 from icd_nb.losses import (CE, DKD, KD, NKD, SDD, Structure, dkd_loss, icd_loss, kd_loss, nkd_loss, objective, sdd_dkd_loss, sdd_kd_loss,
                            sdd_nkd_loss)
@@ -35,6 +39,7 @@ from icd_nb.results.run import RUN_PARAMETERS, Run
 from icd_nb.scales import choose_scales
 from icd_nb.terms import Objective, Warmup
 from icd_nb.trainer import Recipe, Speed, Student, evaluate, fit, fit_many
+from icd_nb.watch import TensorBoard, WandB, tracker
 from icd_nb.weights import save_weights
 
 OWN = (ValueError, TypeError, FileNotFoundError)
@@ -126,6 +131,7 @@ def hyper_rows(): # temperatures and weights
     yield 'SDD: right', lambda v: SDD(KD(), right=v), [None, 'x', 5], 'meaning of right'
     yield 'SDD: keep', lambda v: SDD(KD(), keep=v), [None, 'x', 5], 'choice of cells'
     yield 'Structure: weights', lambda v: Structure(weights=v), [None, 'x', 5], 'weighting of scales'
+    yield 'AtHints: term', lambda v: AtHints(v, ['layer1']), [None, 5, 'at', CE], 'AtHints: term'
     yield 'Warmup: term', Warmup, [None, 'kd', CE()+KD()], 'Warmup takes one term'
     yield 'objective', objective, [None, 5, '', [], 'kdd', 'kd+', 'kd+x'], 'method'
     yield 'objective: scales', lambda v: objective('icd_kd', v), NO_SCALES[1:], 'scales'
@@ -149,6 +155,7 @@ def idea_rows(): # pooling, scores, Gram
     yield 'local_logits: kind of model', lambda v: local_logits(v, X), [Maps(), nn.Conv2d(3, 5, 1)], 'instead of logits'
     yield 'local_logits: no map', lambda v: local_logits(v, X), [nn.Flatten()], 'never averages a whole feature map'
     yield 'local_logits: scales', lambda v: local_logits(Net(), X, v), NO_SCALES, 'scales'
+    for head in ('fc', 5, nn.Identity(), ('body', 'head')): yield 'Scorer: head', lambda v: Scorer(Net(), head=v), [head], 'the explicit head'
     yield 'Scorer', Scorer, [None, 'resnet8', Net], 'network'
 
 def training_rows(): # recipe, speed, students and what trains them
@@ -164,6 +171,7 @@ def training_rows(): # recipe, speed, students and what trains them
     yield 'Student: objective', lambda v: fresh(v), ['kd', 5, KD, [CE()], nn.Linear(1, 1)], "a student's objective"
     yield 'Student: recipe', lambda v: Student(Net(), recipe=v), [None, 'x', 5, dict(epochs=1), Recipe], 'recipe'
     yield 'Student: seed', lambda v: fresh(seed=v), [None, 'x', 2.5, -1, NAN, [0]], 'seed'
+    yield 'Student.result', lambda v: v.result(), [fresh()], 'has no epoch yet'
     yield 'Student: name', lambda v: fresh(name=v), NO_NAME, 'name'
     yield 'Student: folder', lambda v: fresh(folder=v), [5, b'x', ['a'], 'a\0b'], 'folder'
     yield 'Student: scales', lambda v: fresh(SDD(KD()), scales=v), NO_SCALES[1:], 'scales'
@@ -234,6 +242,11 @@ def image_rows(tmp): # images, recipes, folders and files
     yield 'ImageData: families', partial(image_data, 'families'), [5, [0], 'abc', range(3)], 'families'
     yield 'ImageData: drop_last', partial(image_data, 'drop_last'), NO_YES, 'drop_last'
     yield 'ImageData: device', DATA.to, ['gpu', 5, '', [], 'meta'], 'device'
+    some = TensorDataset(X, torch.arange(4) % 3)
+    yield 'LoaderData', lambda v: LoaderData(v, some), [None, 5, X, X.numpy(), [X], TensorDataset(X), TensorDataset(X[:0], Y[:0]), TensorDataset(X, Y/3), [(X[0], 'a')]], 'train'
+    yield 'LoaderData: test', lambda v: LoaderData(some, v), [None, 5, X, TensorDataset(X)], 'test'
+    yield 'LoaderData: classes', lambda v: LoaderData(some, some, v), [['a'], 'ab'], 'labels go up to 2'
+    yield 'LoaderData: workers', lambda v: LoaderData(some, some, workers=v), [v for v in NOT_WHOLE if v != 0], 'workers'
     yield 'subset', lambda v: DATA.subset(v), [*GIVEN_WHOLE, 10**6], 'subset'
     for name, f in dict(steps_per_epoch=steps_per_epoch, train_batches=train_batches, test_batches=in_batches).items():
         yield name, lambda v, f=f: f(DATA, v), NOT_WHOLE, 'batch size'
@@ -259,6 +272,11 @@ def image_rows(tmp): # images, recipes, folders and files
 
 def file_rows(tmp): # networks, weights, hints, ledgers and what is in their files
     yield 'create_model', create_model, [None, 5, '', [], 'resnet9', 'ResNet', b'resnet8'], 'model'
+    yield 'write_hub_folder: model', lambda v: write_hub_folder(v, tmp/'hub'), [None, 5, 'resnet8', Net], 'write_hub_folder: model'
+    yield 'write_hub_folder', lambda v: write_hub_folder(Net(), v), NO_NAME, 'write_hub_folder: folder'
+    yield 'hub_file', lambda v: hub_file(f'local-dir:{v}'), [tmp/'nowhere', tmp/'empty'], 'there is no'
+    for watching in (TensorBoard, WandB): yield watching.__name__, lambda v, f=watching: f(folder=v), NO_NAME[3:], f'{watching.__name__}: folder'
+    yield 'tracker', tracker, ['mlflow', 5, '', []], 'unknown tracker'
     yield 'create_model: classes', lambda v: create_model('resnet8', v), [1, *GIVEN_WHOLE], 'num_classes'
     yield 'create_model: size', lambda v: create_model('resnet8', 5, v), [16, *NOT_WHOLE], 'image_size'
     yield 'create_model: stem', lambda v: create_model('resnet8', stem=v), ['x', 5], 'stem'

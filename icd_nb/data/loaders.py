@@ -12,23 +12,34 @@ import torch
 from fastcore.basics import patch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from ..core import fingerprint, get_device, seed_of, short_hash
-from ..params import shown
+from ..params import checked, shown, whole_number
 from ..ranks import own_share
 from .batches import Batch
 
 # %% ../../nbs/01m_loaders.ipynb #labels
+def _label(item): # of an image, or of its pixels
+    if isinstance(item, (tuple, list)) and len(item) > 1: return torch.as_tensor(item[1])
+    raise ValueError(f"what it holds is {shown(item)}; give a data set of pairs (image, label), "
+                     "such as TensorDataset(images, labels)")
+
 def _labels(dataset)->torch.Tensor: # int64 `[N]`, or `[N,H,W]` of pixels
     if isinstance(dataset, Subset):
         return _labels(dataset.dataset)[torch.as_tensor(dataset.indices)]
     known = getattr(dataset, 'targets', None)
-    if known is not None: return torch.as_tensor(known).long()
-    return torch.stack([torch.as_tensor(item[1]) for item in dataset]).long()
+    y = torch.stack([*map(_label, dataset)]) if known is None else torch.as_tensor(known)
+    if torch.equal(y.long().to(y.dtype), y): return y.long()
+    raise ValueError("a label is the number of a class, such as 3, and here are fractions")
+
+def _read_labels(dataset, where):
+    try: return _labels(dataset)
+    except (ValueError, TypeError, RuntimeError) as e: raise ValueError(f"{where}: {e}") from e
 
 def _dataset(part, where)->Dataset:
     dataset = getattr(part, 'dataset', part) if isinstance(part, DataLoader) else part
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, '__len__'): raise ValueError(
         f"{where}: a {type(dataset).__name__} does not say how many images it has; give a data set "
         "with a length and numbered images")
+    if not len(dataset): raise ValueError(f"{where}: there is no image in it")
     if isinstance(part, DataLoader) and part.sampler and len(part.sampler) != len(dataset):
         raise ValueError(f"{where}: the loader shows {len(part.sampler)} of {len(dataset)} images; "
                          "give it torch.utils.data.Subset(dataset, indices) instead of a sampler")
@@ -50,9 +61,11 @@ class LoaderData:
                  workers:int=0 # processes that load the images of a `Dataset`
                 ):
         parts = [_dataset(part, where) for part, where in ((train, 'train'), (test, 'test'))]
-        self.train, self.test, self.workers = train, test, workers
+        self.train, self.test = train, test
+        self.workers = checked(workers, whole_number(0, 1000), 'LoaderData: workers')
         self.sizes = [len(o) for o in parts] # images for training, for the test
-        self.train_y, self.test_y = (_labels(o).flatten() for o in parts)
+        self.train_y, self.test_y = (_read_labels(part, where).flatten()
+                                     for part, where in zip(parts, ('train', 'test')))
         known = classes or getattr(parts[0], 'classes', range(int(self.train_y.max())+1))
         self.classes = [str(o) for o in known]
         if max(self.train_y.max(), self.test_y.max()) >= self.num_classes: raise ValueError(

@@ -13,6 +13,7 @@ from ..features.maps import AT, FitNet, beside_ce
 from .blocks import find_blocks
 from .points import HintPoints, even_points
 from ..losses import method
+from ..params import checked, is_a
 from ..records import published
 from ..terms import Objective, Term
 
@@ -58,6 +59,7 @@ class AtHints(Term):
                  student_hints=None, # the student's layers; default: evenly spaced blocks
                  part:str='all'): # of the points: `all`, all but the last (`rest`), or the `last`
         super().__init__()
+        checked(term, is_a(Term, 'a feature term, such as AT()'), 'AtHints: term')
         check_choice(part, PARTS, 'part of the hint points')
         self.term, self.name = term, f'{term.name}_hints'
         self.hints, self.student_hints, self.part = hint_names(hints), student_hints, part

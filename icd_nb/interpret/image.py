@@ -14,7 +14,7 @@ from ..core import parse_scales
 from ..data.augment import Augment
 from ..extras import optional
 from ..decoupling import Scorer, complementary, eval_mode, find_head
-from ..explicit import ExplicitHead, places_of, score_places
+from ..explicit import ExplicitHead, named_head, places_of, score_places
 from ..gram import gram_matrix, structure
 from ..logits import main_logits
 from ..params import above_0, checked, is_a, kind_of, named, network, taking, whole_number
@@ -34,7 +34,7 @@ def score_map(model:nn.Module, # as it is
              )->torch.Tensor: # `[B,K,H,W]`, in the size of the last feature map
     "The scores of every place of the last feature map: the class activation map (arXiv 1512.04150)"
     checked(model, network, 'score_map: model')
-    given = head or getattr(model, 'explicit_head', None)
+    given = named_head(model, head)
     with eval_mode(model), taking(model, x):
         if isinstance(model, PerPixel): return model.score_map(x)
         if given is not None: return _map_of(model, x, given)
