@@ -47,7 +47,12 @@ def _keep_numbers(self:Student, epoch, means, test):
 def _first_broken(self:Student, rows, epoch)->str: # which term broke first, and where
     step, term = (~rows.isfinite()).nonzero()[0].tolist()
     name, value = self.names[term], rows[step, term].item()
-    return f"the term {name!r} was {value} in epoch {epoch}, step {step+1} of {len(rows)}"
+    where = f'in epoch {epoch}, step {step+1} of {len(rows)}'
+    several = rows[step, :-2].numel() > 1
+    if step == 0 or not several or rows[step, :-2].isfinite().any():
+        return f'the term {name!r} was {value} {where}'
+    return (f'no term was finite any more {where}, as after a gradient that was too large or '
+            'infinite, such as that of a square root at 0')
 
 @patch
 def _not_finite(self:Student)->str: # the name of a tensor that is not finite, or ''

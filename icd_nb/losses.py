@@ -18,7 +18,7 @@ from .information import adaptive_structure_loss
 from .kd import CE, DKD, KD, NKD, dkd_loss, kd_loss, nkd_loss
 from .params import above_0, checked, from_0, yes_or_no
 from .scores import at_class, check_labels, in_single, score_pair
-from .terms import CellLoss, Objective, Term, Warmup
+from .terms import CellLoss, Objective, Term, Warmup, losses_of
 _all_ = ['CE', 'KD', 'DKD', 'NKD', 'kd_loss', 'dkd_loss', 'nkd_loss', 'Term', 'Objective']
 
 # %% ../nbs/06_losses.ipynb #sdd-weights
@@ -60,7 +60,7 @@ class SDD(Term):
         else: raise ValueError("the cells of a score map are compared with its verdict on the "
                                f"whole image: add 1 to the scales {t.scales}")
         weights = sdd_weights(cell, whole, self.beta, self.keep)
-        return (weights * self.inner.cells(s, t, y, local=True)).mean()
+        return (weights * losses_of(self.inner, s, t, y, local=True)).mean()
 
 # %% ../nbs/06_losses.ipynb #sdd-kd-loss
 def _on_cells(term, s, t, y): # tensors instead of `Scores`
@@ -131,6 +131,9 @@ METHODS = {}
 def method(name:str): # as users write it
     "Register a function that makes an `Objective`; its docstring names the source of its numbers"
     def register(f):
+        try: inspect.signature(f).bind((1,2,4), 2., something='else')
+        except TypeError as e: raise ValueError(
+            f"the method {name!r} is a function of (scales, gamma, **hyper): {e}") from None
         METHODS[name] = f
         return f
     return register

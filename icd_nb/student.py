@@ -15,7 +15,7 @@ from .core import check_choice, parse_scales, seed_of
 from .devices import seed_torch
 from .decoupling import eval_mode, Scorer
 from .evaluation import check_network, hits
-from .foreign import LoneImage, check_gradient, idle_parts, start_momentum
+from .foreign import LoneImage, first_look, idle_parts, start_momentum
 from .kd import own_objective, smoothed
 from .params import checked, is_a, path_of, text, whole_number
 from .recipe import Recipe, make_optimizer
@@ -172,8 +172,7 @@ def step(self:Student, batch,
     with LoneImage() if len(batch.x) == 1 < self.recipe.bs else nullcontext():
         s = self.score(batch)
         s.index = batch.index
-        if not self.looked: check_gradient(s.logits, self.name)
-        total, parts = self.backward(s, t, batch.y)
+        with first_look(self, s, t): total, parts = self.backward(s, t, batch.y)
     average_gradients(self.params)
     if not self.looked: self.look()
     if self.recipe.clip is not None: nn.utils.clip_grad_norm_(self.params, self.recipe.clip)
