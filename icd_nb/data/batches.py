@@ -44,8 +44,8 @@ def _check_fields(data):
     def bad(why): return ValueError(f"{data.name}: {why}")
     def listed(v): return isinstance(v, (list, tuple))
     checked(data.name, text, 'ImageData: name')
-    if not listed(data.classes): raise bad("classes are a list of names, "
-                                           f"not {shown(data.classes)}")
+    if not listed(data.classes) or len(data.classes) < 2:
+        raise bad(f"classes are a list of two names or more, not {shown(data.classes)}")
     k = len(data.classes)
     if data.families and (not listed(data.families) or len(data.families) != k):
         n = len(data.families) if listed(data.families) else shown(data.families)

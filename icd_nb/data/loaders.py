@@ -71,6 +71,8 @@ class LoaderData:
         if max(self.train_y.max(), self.test_y.max()) >= self.num_classes: raise ValueError(
             f"labels go up to {max(self.train_y.max(), self.test_y.max())}, and there are "
             f"{self.num_classes} classes")
+        if self.num_classes < 2: raise ValueError("there is one class, and a classifier tells at "
+                                                  "least two apart")
         self.name = name or type(parts[0]).__name__
         first = next(self.own_test(2, 'cpu'))
         is_image = first.x.ndim == 4
