@@ -41,7 +41,7 @@ def icd_nb(files, homes, tmp_path):
 
 @pytest.fixture
 def hints(icd_nb):
-    return lambda **given: icd_nb('hints', **dict(dict(model='resnet14', checkpoint='teacher.safetensors', data='pictures.npz', out='hints.json', device='cpu'), **given))
+    return lambda **given: icd_nb('hints', **dict(dict(model='resnet14', checkpoint='teacher.safetensors', dataset='pictures.npz', out='hints.json', device='cpu'), **given))
 
 def test_every_script_names_a_function():
     for where in scripts().values():

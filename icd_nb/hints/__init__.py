@@ -110,7 +110,7 @@ _NO_WEIGHTS = ("give the teacher's weights: --checkpoint FILE; "
 
 def write_hints(model:str='resnet56', # teacher: a name of the zoo
                 checkpoint:str=None, # its weights, a file that `icd_nb.models` can load
-                data:str='cifar100', # data set: a name, a folder or a .npz file
+                dataset:str='cifar100', # a name, a folder or a .npz file
                 data_dir:str=None, # where data sets are kept
                 k:int=None, # number of hint points; by default the silhouette suggests one
                 metric:str='r2_cca', # r2_cca, linear_cka, rbf_cka or minibatch_cka
@@ -124,7 +124,7 @@ def write_hints(model:str='resnet56', # teacher: a name of the zoo
                 picture:str=None): # where a picture is written, if wanted
     "Choose hint points of a teacher by clustering its layers (PURSUhInT)"
     if not checkpoint: raise ValueError(_NO_WEIGHTS)
-    data = load_data(data, data_dir)
+    data = load_data(dataset, data_dir)
     net = create_model(model, data.num_classes, image_size=data.augment.size)
     net = load_weights(net, checkpoint).to(get_device(device))
     names = [name.strip() for name in layers.split(',')] if layers else None
