@@ -26,7 +26,7 @@ _all_ = ['free_bytes', 'get_device'] # also found here
 
 # %% ../nbs/00_core.ipynb #check-choice
 def _plain_name(name): # WRN-16-2 and wrn_16_2 are the same but for this
-    return ''.join(o for o in str(name).lower() if o.isalnum())
+    return ''.join(o for o in str(name).lower() if o not in '-_ ')
 
 def nearest(name, # what the user wrote
             choices, # the names that exist
