@@ -46,7 +46,7 @@ _MAY_READ = ("a term reads s.local and t.local where it says needs_local = True,
 
 def _versions(*scores): # how often each tensor of these `Scores` was written to
     held = [o for s in scores if s is not None for o in (s.logits, s.local, *s.feats.values())]
-    return [o._version for o in held if isinstance(o, torch.Tensor)]
+    return [o._version for o in held if isinstance(o, torch.Tensor) and not o.is_inference()]
 
 @contextmanager
 def first_look(student, s, t): # a `Student`, scores of it and of the teacher

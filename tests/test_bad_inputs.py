@@ -409,6 +409,7 @@ def picture_rows(tmp): # what is shown of networks, and what is compared
     yield 'train_beside: the same again', lambda v: train_beside(**(given | dict(make=v, seeds=2))), [lambda: net], 'the same network twice'
     yield 'train_beside: objectives', partial(beside, 'objectives'), [None, {}, [], 'kd', objective('kd')], 'objectives'
     yield 'train_beside: seeds', partial(beside, 'seeds'), [None, 0, -1, [], [0, 0], 2.5, 'x'], 'seeds'
+    yield 'train_beside: folder', partial(beside, 'folder'), [5, b'x', ['a'], 'a\0b'], 'train_beside: folder'
     yield 'train_beside: recipe', partial(beside, 'recipe'), [None, 5, {}], 'recipe'
     yield 'plot_beside: base', lambda v: plot_beside(measured(train_beside(**given)), base=v), ['sd_kd', 5], 'unknown method'
     yield 'choose_scales: model', lambda v: choose_scales(v, DATA), no_net, 'a network'

@@ -11,7 +11,8 @@ import matplotlib.pyplot as plt, pandas as pd, torch
 from torch import nn
 from .. import style
 from ..core import check_choice
-from ..params import checked, named, network, seed_list
+from ..libraries import file_part
+from ..params import checked, named, network, path_of, seed_list
 from .stats import mean_std, paired_difference, plus_minus
 from ..speed import Speed
 from ..student import Student
@@ -32,9 +33,11 @@ def train_beside(make, # a function that makes the student's network
                  objectives:dict, # method → objective
                  data, teacher, recipe, # as for `fit_many` and `Student`
                  seeds=5, # how many, or a list
-                 speed:Speed=Speed('fp32'))->dict: # (method, seed) → `Student`
+                 speed:Speed=Speed('fp32'),
+                 folder=None # of the students: the same call goes on where it was stopped
+                )->dict: # (method, seed) → `Student`
     "The same network trained with each objective, once for each seed"
-    students = {}
+    students, place = {}, folder and path_of(folder, 'train_beside: folder')
     objectives = checked(objectives, named(lambda o: o, 'objectives'), 'train_beside: objectives')
     for seed in checked(seeds, seed_list, 'train_beside: seeds'):
         for method, terms in objectives.items():
@@ -42,7 +45,9 @@ def train_beside(make, # a function that makes the student's network
             if any(model is st.model for st in students.values()): raise ValueError(
                 "make() returned the same network twice, and one cannot be two students: "
                 "let it make a new one each time")
-            students[method, seed] = Student(model, terms, recipe=recipe, seed=seed, name=method)
+            own = place and place/file_part(f'{method}-seed{seed}')
+            students[method, seed] = Student(model, terms, recipe=recipe, seed=seed, name=method,
+                                             folder=own)
         some = [students[method, seed] for method in objectives]
         fit_many(some, data, teacher, seed=seed, speed=speed)
     return students
