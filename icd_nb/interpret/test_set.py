@@ -21,6 +21,7 @@ def class_correlation(logits:torch.Tensor # `[N,K]`
     if not (isinstance(logits, torch.Tensor) and logits.ndim == 2 and len(logits) > 1):
         raise ValueError("the logits of several images are a tensor [N,K], "
                          f"not {kind_of(logits)}")
+    if not (logits < torch.inf).all(): raise ValueError("some of the logits are NaN or +∞")
     return torch.corrcoef(logits.double().T).nan_to_num(0.) # a constant goes with nothing
 
 def correlation_difference(student:Outputs, teacher:Outputs)->torch.Tensor: # `[K,K]`
@@ -166,10 +167,11 @@ def plot_embedding(said:dict, # name → `Outputs`
     said = by_name(said, 'plot_embedding', data)
     fig, axes = plt.subplots(1, len(said), squeeze=False,
                              figsize=(WIDTH, WIDTH/max(2, len(said)) + .3))
+    near = min(10, len(data.test_y)-1) # with fewer images there are fewer neighbours
     rows, families = [], np.array(data.families or range(data.num_classes))
     for ax, (name, out) in zip(axes[0], said.items()):
         page, colour = embed(out.features, how, seed), families[out.y]
         ax.scatter(*page.T, s=3, c=[COLOURS[c % len(COLOURS)] for c in colour])
         ax.set(xticks=[], yticks=[], title=f'{name}, {how}')
-        rows.append(dict(model=name, purity=neighbour_purity(out.features, out.y)))
+        rows.append(dict(model=name, purity=neighbour_purity(out.features, out.y, near)))
     return fig, pd.DataFrame(rows)
