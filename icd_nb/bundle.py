@@ -26,7 +26,7 @@ def _takes_parameters(path):
 
 def _is_tutorial(path): return path.stem[0] == '2'
 
-def notebooks(every:bool=False # those that explain the library's rooms too?
+def notebooks(every:bool=False # those that explain the modules too?
              )->list: # paths, in reading order
     "The notebooks that come with the library"
     found = sorted(bundled('nbs').glob('*.ipynb'))

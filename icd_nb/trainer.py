@@ -57,7 +57,7 @@ def plain_step(student, teacher, # functions from images to `Scores`
 
 def plain_fit(student:nn.Module, teacher:nn.Module, data, objective, recipe:Recipe,
               seed:int=0)->list: # after each epoch, the percentage of test images that are right
-    "Train `student` on `teacher`: the reference for everything else in this room"
+    "Train `student` on `teacher`: the reference for everything else in this notebook"
     scales = (1,2,4) if objective.needs_local else ()
     score_student, score_teacher = Scorer(student, scales), Scorer(teacher.eval())
     opt, objective = make_optimizer(recipe, student.parameters()), copy.deepcopy(objective)
