@@ -63,10 +63,12 @@ def kind_of(value)->str:
     return f"{type(value).__name__} {str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
 
 def as_it_is(read):
-    "A reader of numbers that passes them on as they came; text is none"
+    "A reader of numbers that leaves 4 whole, and 4. as it is; text is none"
     def check(value):
+        if getattr(value, 'requires_grad', False): raise ValueError('a number that is not learned')
         read(None if isinstance(value, str) else value)
-        return value
+        value = getattr(value, 'item', lambda: value)() # of NumPy, or a tensor
+        return value if isinstance(value, int) else float(value)
     return check
 
 above_0, from_0 = as_it_is(number()), as_it_is(number(strict=False))

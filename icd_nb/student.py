@@ -84,6 +84,8 @@ class Student:
 
     @property
     def done(self)->bool: return self.error is not None or self.epoch >= self.recipe.epochs
+    @property
+    def _goes_on(self): return self.opt and (self.epoch or self.rows) # was it stopped before?
 
 # %% ../nbs/08l_student.ipynb #student-repr
 def _facts(student)->dict: # what a person wants to know
@@ -114,8 +116,8 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
             device, speed):
     "Move to the device, build what the terms need, and make the optimizer"
     self.device, self.speed, self.piece, self.now = device, speed, None, 0
-    layers = [*self.model.modules()] if self.model.training else []
-    self.frozen = [m for m in layers if not m.training]
+    before = self.opt if self._goes_on else None
+    self.frozen = [m for m in self.model.modules() if self.model.training and not m.training]
     self.input_shape = tuple(batch.x.shape[1:])
     speed.place(self.model, device)
     check_network(self.model, batch.x[:2], int(labels.max())+1, self.name)
@@ -126,7 +128,7 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     self.objective.to(device)
     self.params = [*self.model.parameters(), *self.objective.parameters()]
     self.opt = make_optimizer(self.recipe, self.params, speed.fused,
-                              speed.graph and device.type == 'cuda')
+                              speed.graph and device.type == 'cuda', before)
     self.infinite = {k for k, v in self.model.state_dict().items() if v.isinf().any()}
 
 # %% ../nbs/08l_student.ipynb #build
@@ -135,15 +137,14 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
 def build(self:Student, batch, labels, teacher):
     "Let the terms choose layers and build adapters from one batch; the network does not change"
     few = to_model_dtype(batch.x[:2], self.model)
-    self.objective.bind(self.model, teacher.model, few, labels)
-    if self.scales: check_memory(self.name, self.scales, len(batch.x), self.device,
-                                  batch.x.ndim-2)
+    if not self._goes_on: self.objective.bind(self.model, teacher.model, few, labels)
+    if self.scales: check_memory(self.name, self.scales, len(batch.x), self.device, batch.x.ndim-2)
     with eval_mode(self.model): s = self.score(batch)
     teacher.watch(self.objective.teacher_layers)
     t = self._own_scores(teacher(batch))
     check_map(self.name, self.scorer, self.scales)
     check_map('the teacher', getattr(teacher, 'scorers', {}).get(self.pooling), self.scales)
-    self.objective.build(s, t)
+    if not self._goes_on: self.objective.build(s, t)
 
 @patch
 def score(self:Student, batch):

@@ -7,15 +7,17 @@ __all__ = ['Term', 'CellLoss', 'losses_of', 'Wrapped', 'Warmup', 'Objective']
 
 # %% ../nbs/05a_terms.ipynb #terms-imports
 import inspect
+import numpy as np, torch
 from fastcore.basics import patch
 from torch import Tensor, nn
+from .core import fingerprint
 from .params import checked, from_0, shown
 from .scores import Scores
 
 # %% ../nbs/05a_terms.ipynb #summand
 class _Summand: # what can be weighted and added: terms and objectives
     def __mul__(self, w):
-        checked(w, from_0, 'weight of a term')
+        w = checked(w, from_0, 'weight of a term')
         return Objective(*((w*v, term) for _, v, term in Objective(self).items()))
     def __add__(self, other): return Objective(self, other)
     def __radd__(self, other): # 0 begins a sum()
@@ -47,7 +49,8 @@ def _kept(term, name): # an argument of its constructor
 
 def _arguments(term): # pairs of a constructor's parameter and the value that this term has for it
     parameters = inspect.signature(type(term)).parameters.values()
-    return [(p, _kept(term, p.name)) for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    named = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    return [(p, _kept(term, p.name)) for p in parameters if p.kind in named]
 
 def _shown(p, v): # a parameter and its value, as in a call
     if isinstance(v, Term): return repr(v)
@@ -126,7 +129,7 @@ class Objective(_Summand, nn.Module):
             f"an objective is made of terms, such as CE() or KD(), not {shown(term)}")
         if '_parameters' not in vars(term): raise ValueError(
             f"let the constructor of {type(term).__name__} begin with super().__init__()")
-        checked(w, from_0, f'weight of {term.name}')
+        w = checked(w, from_0, f'weight of {term.name}')
         name, n = term.name, 2
         while name in self.weights: name, n = f'{term.name}{n}', n+1
         self.weights[name], self.terms[name] = w, term
@@ -221,8 +224,13 @@ def _repr_markdown_(self:Objective)->str:
 # %% ../nbs/05a_terms.ipynb #term-settings
 def _plain(v): # an argument as JSON can hold it
     if isinstance(v, Term): return v.settings()
+    if isinstance(v, np.generic): v = v.item()
+    if isinstance(v, np.ndarray): v = torch.tensor(v) if v.dtype.kind in 'biuf' else v.tolist()
+    if v is None or isinstance(v, (bool, int, float, str)): return v
+    if isinstance(v, dict): return {str(k): _plain(o) for k, o in v.items()}
     if isinstance(v, (list, tuple)): return [_plain(o) for o in v]
-    return v if v is None or isinstance(v, (bool, int, float, str)) else type(v).__name__
+    if isinstance(v, Tensor): return fingerprint(v)
+    return getattr(v, '__qualname__', type(v).__name__) if ' at 0x' in repr(v) else repr(v)
 
 @patch
 def settings(self:Term)->dict:

@@ -58,8 +58,9 @@ def plain_step(student, teacher, # functions from images to `Scores`
 def plain_fit(student:nn.Module, teacher:nn.Module, data, objective, recipe:Recipe,
               seed:int=0)->list: # after each epoch, the percentage of test images that are right
     "Train `student` on `teacher`: the reference for everything else in this notebook"
-    scales = (1,2,4) if objective.needs_local else ()
-    score_student, score_teacher = Scorer(student, scales), Scorer(teacher.eval())
+    scales = (objective.scales or (1,2,4)) if objective.needs_local else ()
+    score_student = Scorer(student, scales)
+    score_teacher = Scorer(teacher.eval(), scales or (1,2,4))
     opt, objective = make_optimizer(recipe, student.parameters()), copy.deepcopy(objective)
     smoothed(objective, recipe.label_smoothing)
     curve = []

@@ -33,13 +33,14 @@ class FeatureTerm(Term):
     def __init__(self, layers=None): # `[(student_layer, teacher_layer), …]`
         super().__init__()
         self.layers = None if layers is None else [tuple(p) for p in layers]
+        self.chosen = self.layers # those in use: `bind` chooses them if none are given
         self.adapters = None
         self.layouts = {}, {} # of the layers of student and teacher: name → `Layout`
 
     @property
-    def student_layers(self): return tuple(dict.fromkeys(s for s, _ in self.layers or ()))
+    def student_layers(self): return tuple(dict.fromkeys(s for s, _ in self.chosen or ()))
     @property
-    def teacher_layers(self): return tuple(dict.fromkeys(t for _, t in self.layers or ()))
+    def teacher_layers(self): return tuple(dict.fromkeys(t for _, t in self.chosen or ()))
 
 # %% ../../nbs/07_features.ipynb #default-layers
 @patch
@@ -67,7 +68,7 @@ def compare_all(self:FeatureTerm, pairs, s, y)->Tensor:
 def bind(self:FeatureTerm, student, teacher, x, # images `[B,3,H,W]`
          labels=None): # of all training images
     "Choose the layers, or check those that were given, and see where they have their places"
-    if self.layers is None: self.layers = self.default_layers(student, teacher, x)
+    if self.chosen is None: self.chosen = self.default_layers(student, teacher, x)
     self.layouts = (layouts(student, x, self.student_layers),
                     layouts(teacher, x, self.teacher_layers))
 
@@ -106,13 +107,13 @@ def _check_pair(self:FeatureTerm, a:str, fs:Tensor, b:str, ft:Tensor):
 @patch
 def pairs(self:FeatureTerm, s:Scores, t:Scores)->list: # `[(student's, teacher's), …]`
     "The outputs to compare; the teacher's are constants"
-    if self.layers is None:
+    if self.chosen is None:
         raise ValueError(f"{self.name}: no layers yet; call bind(student, teacher, x), "
                          "or give layers=[(student_layer, teacher_layer)]")
     ls, lt = self.layouts
     found = [(_layer_output(s, a, self.name, ls), _layer_output(t, b, self.name, lt).detach())
-             for a, b in self.layers]
-    for (a, b), (fs, ft) in zip(self.layers, found): self._check_pair(a, fs, b, ft)
+             for a, b in self.chosen]
+    for (a, b), (fs, ft) in zip(self.chosen, found): self._check_pair(a, fs, b, ft)
     return found
 
 # %% ../../nbs/07_features.ipynb #build

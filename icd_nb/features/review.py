@@ -89,8 +89,8 @@ class SemCKD(FeatureTerm):
 @patch
 def attention_weights(self:SemCKD, pairs)->Tensor: # `[B, stages of student, stages of teacher]`
     "How much each stage of the student attends to each of the teacher"
-    fs = {s: f for (s, _), (f, _) in zip(self.layers, pairs)}
-    ft = {t: f for (_, t), (_, f) in zip(self.layers, pairs)}
+    fs = {s: f for (s, _), (f, _) in zip(self.chosen, pairs)}
+    ft = {t: f for (_, t), (_, f) in zip(self.chosen, pairs)}
     def embed(mlps, maps):
         found = [mlp(batch_products(f, self.n)) for mlp, f in zip(mlps, maps.values())]
         return torch.stack([F.normalize(v, dim=1) for v in found], 1)

@@ -28,7 +28,7 @@ def scores_with(**feats)->Scores: # layer name → output
 
 def value_of(term:Term, fs:Tensor, ft:Tensor)->Tensor: # outputs of student and teacher
     "The value of a feature term on one pair of outputs"
-    term.layers = [('a', 'b')]
+    term.chosen = [('a', 'b')]
     s, t = scores_with(a=fs), scores_with(b=ft)
     term.build(s, t)
     return term(s, t)

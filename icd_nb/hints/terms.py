@@ -70,7 +70,7 @@ class AtHints(Term):
     def factor(self, epoch): return self.term.factor(epoch)
     def bind(self, student, teacher, x, labels=None):
         pairs = hint_pairs(student, x, self.hints, self.student_hints)
-        self.term.layers = pairs[PARTS[self.part]]
+        self.term.chosen = pairs[PARTS[self.part]]
         self.term.bind(student, teacher, x, labels)
     def build(self, s, t): self.term.build(s, t)
     def forward(self, s, t, y): return self.term(s, t, y)

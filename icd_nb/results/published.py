@@ -13,7 +13,7 @@ from importlib import resources
 from ..core import read_json
 from ..data import DATASETS, base_dataset
 from ..losses import METHODS
-from ..methods import as_published, record_of
+from ..methods import as_published, record_of, uses_gamma
 from ..recipe import CHOSEN, RECIPES, Recipe, default_lr
 from .run import CHOSEN_SAID, Run, dataset_record
 
@@ -101,7 +101,7 @@ def figures_of(run:Run)->list:
         scales = figure.get('scales') in (None, list(run.scales))
         gamma = figure.get('gamma') == run.gamma
         beta = figure.get('beta', 2.) == dict(run.hyper).get('beta', 2.)
-        return scales and beta and (gamma or not run.method.startswith('icd'))
+        return scales and beta and (gamma or not uses_gamma(run.method, run.hyper))
     return sorted(filter(fits, figures_with(in_paper(run))), key=_rank)
 
 # %% ../../nbs/11b_published.ipynb #published-figure

@@ -14,9 +14,10 @@ from pathlib import Path
 from fastcore.basics import patch
 from ..core import check_choice, parse_scales
 from ..data import DATASETS, DataSet, base_dataset, load_data
+from ..hints.terms import hint_names
 from ..kd import smoothed
 from ..losses import METHODS, objective
-from ..methods import Published, as_published, hyper_defaults, pair_scales # fills METHODS too
+from ..methods import Published, as_published, hyper_defaults, pair_scales, uses_gamma
 from ..libraries import check_library_name, library_of
 from ..models import check_model
 from ..params import (PARAMETERS, checked, from_0, maybe, number, one_of, several, text,
@@ -64,8 +65,9 @@ class Run:
         if self.clip == (self.published.clip or 0.): object.__setattr__(self, 'clip', None)
 
     def _as_usual(self, k, v, usual): # 4 and 4. are one setting
-        if not isinstance(usual, float): return v
-        return float(checked(v, from_0, f'Run(hyper={self.hyper!r}): {k}'))
+        if type(usual) not in (int, float): return v
+        v = checked(v, from_0, f'Run(hyper={self.hyper!r}): {k}')
+        return int(v) if isinstance(usual, int) and v == int(v) else float(v)
 
     def _own_hyper(self)->tuple: # β of DKD always; else what differs from the method's defaults
         usual = self._usual
@@ -86,9 +88,10 @@ def _hyper(value):
     known = sorted({name for method in METHODS for name in hyper_defaults(method)})
     for k, v in given.items():
         check_choice(k, known, 'hyper-parameter')
-        if isinstance(v, float) and not math.isfinite(v):
-            raise ValueError(f'{k} is no finite number')
-    return tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in given.items())
+        if isinstance(v, float) and not math.isfinite(v): raise ValueError(f'{k} is not finite')
+    for k in {'hints', 'student_hints'} & {*given}: # their names count, not the file they are in
+        if given[k]: given[k] = tuple(hint_names(given[k]))
+    return tuple(given.items())
 
 def _model(value):
     name = check_model(value)
@@ -128,10 +131,9 @@ def recipe(self:Run)->Recipe:
     "How it is trained; learning rate and clipping are the published ones where none is given"
     clip = self.published.clip if self.clip is None else self.clip
     lr = self.lr or default_lr(self.student, self.optimizer, self.recipe_of, self.bs)
-    own = {k: getattr(self, k) for k in CHOSEN}
+    own = {k: getattr(self, k) for k in ('epochs', 'bs', *CHOSEN)}
     if self.optimizer == 'adamw': own['weight_decay'] = .01 # as in PyTorch; SGD's would do nothing
-    own |= dict(epochs=self.epochs, bs=self.bs, lr=lr, clip=clip or None)
-    return replace(RECIPES.get(self.recipe_of, Recipe()), **own)
+    return replace(RECIPES.get(self.recipe_of, Recipe()), lr=lr, clip=clip or None, **own)
 
 @patch(as_prop=True)
 def settings(self:Run)->dict:
@@ -144,7 +146,7 @@ def _settings(run):
     every = asdict(run) | dict(lr=recipe.lr, scales=list(run.scales), hyper=dict(run.hyper),
                                clip=recipe.clip or 0.)
     unused = dict(scales=not local, chained=run.chained or not local, teacher=run.method == 'ce',
-                  gamma=not run.method.startswith('icd'), clip=recipe.clip == 40,
+                  gamma=not uses_gamma(run.method, run.hyper), clip=recipe.clip == 40,
                   recipe_of=run.recipe_of is None)
     unused |= {k: getattr(run, k) == usual for k, usual in _USUAL.items()}
     return {k: v for k, v in every.items() if not unused.get(k)}
@@ -187,10 +189,8 @@ def teacher_run(run:Run, epochs:int=None, lr:float=None,
                 pretrained=False # does it begin with its library's weights?
                )->Run:
     "The run in which this run's teacher is the student, with the published recipe"
-    epochs = epochs or run.epochs
-    own = _USUAL | dict(pretrained=pretrained)
-    return replace(run, student=run.teacher, method='ce', seed=0, lr=lr, hyper=(), epochs=epochs,
-                   **own)
+    own = _USUAL | dict(epochs=epochs or run.epochs, pretrained=pretrained)
+    return replace(run, student=run.teacher, method='ce', seed=0, lr=lr, hyper=(), **own)
 
 # %% ../../nbs/11_run.ipynb #network-pair
 def network_pair(value)->tuple: # `resnet32x4:ShuffleV1`, or the two names
