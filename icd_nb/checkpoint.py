@@ -32,7 +32,8 @@ def differences(old:dict, new:dict)->list: # lines such as `recipe.lr: 0.05 ther
 # %% ../nbs/08d_checkpoint.ipynb #claim
 KEPT = 'checkpoint.pt', 'checkpoint-before.pt', 'student.safetensors'
 
-def claim(folder, about:dict # the settings of the training
+def claim(folder, about:dict, # the settings of the training
+          first:str=None # a fingerprint of the weights that it begins with
          ):
     "Make `folder` the place of this training; a `ValueError` if another one is in it"
     folder = Path(folder)
@@ -41,10 +42,14 @@ def claim(folder, about:dict # the settings of the training
     if taken and not isinstance(old, dict):
         raise ValueError(f"the folder {folder} holds a training ({taken[0]}) without saying which "
                          "one (settings.json): name another folder, or delete this one")
+    began = old.pop('first_weights', None) if isinstance(old, dict) else None
     if taken and (other := differences(old, about)):
         raise ValueError(f"the folder {folder} holds another training ({'; '.join(other)}). "
                          "Name another folder, or delete this one to train anew")
-    if old is None or differences(old, about): write_json(note, about)
+    if taken and first and began not in (None, first):
+        warnings.warn(f"the training in {folder} began with other weights than this network has, "
+                      "and goes on with its own: name another folder to train from these")
+    if not taken: write_json(note, about | dict(first_weights=first))
 
 # %% ../nbs/08d_checkpoint.ipynb #write-state
 DAMAGED = 'checkpoint-damaged.pt'

@@ -17,6 +17,7 @@ from .core import NUMBERS_VERSION, atomic_write, short_hash
 from .evaluation import evaluate
 from .models import load_weights
 from .ranks import is_first
+from .sources import code_of, is_own
 from .student import Student
 from .weights import architecture, model_fingerprint, save_weights, shapes_of
 
@@ -68,8 +69,9 @@ def fail(self:Student, what, teacher=None):
 
 # %% ../nbs/08m_history.ipynb #about
 def _network(model)->str: # a short name of an architecture
-    structure = short_hash([architecture(model), shapes_of(model.state_dict())])
-    return f'{type(model).__name__} {structure}'
+    structure = [architecture(model), shapes_of(model.state_dict())]
+    own = sorted({code_of(type(m)) for m in model.modules() if is_own(type(m))})
+    return f'{type(model).__name__} {short_hash(structure + own)}'
 
 def _frozen(model)->dict: # {} where nothing is
     layers = [k for k, m in model.named_modules() if model.training and not m.training]
@@ -88,6 +90,11 @@ def about(self:Student, data, teacher, seed, precision)->dict:
                 teacher=None if network is None else model_fingerprint(network),
                 precision=precision, code=NUMBERS_VERSION, network=_network(self.model),
                 **_frozen(self.model))
+
+@patch(as_prop=True)
+def first_weights(self:Student)->str: # 8 hexadecimal digits
+    "A fingerprint of the network before its first step; None if it has made one"
+    return None if self._goes_on else model_fingerprint(self.model)
 
 # %% ../nbs/08m_history.ipynb #save
 _NUMBERS, _STATES = ('epoch', 'history', 'rows', 'names', 'spent'), ('model', 'objective', 'opt')

@@ -7,12 +7,11 @@ __all__ = ['Term', 'CellLoss', 'losses_of', 'Wrapped', 'Warmup', 'Objective']
 
 # %% ../nbs/05a_terms.ipynb #terms-imports
 import inspect
-import numpy as np, torch
 from fastcore.basics import patch
 from torch import Tensor, nn
-from .core import fingerprint
 from .params import checked, from_0, shown
 from .scores import Scores
+from .sources import as_setting, code_of, is_own
 
 # %% ../nbs/05a_terms.ipynb #summand
 class _Summand: # what can be weighted and added: terms and objectives
@@ -222,20 +221,12 @@ def _repr_markdown_(self:Objective)->str:
     return '\n'.join(['| weight | term | what it does |', '|---|---|---|', *lines])
 
 # %% ../nbs/05a_terms.ipynb #term-settings
-def _plain(v): # an argument as JSON can hold it
-    if isinstance(v, Term): return v.settings()
-    if isinstance(v, np.generic): v = v.item()
-    if isinstance(v, np.ndarray): v = torch.tensor(v) if v.dtype.kind in 'biuf' else v.tolist()
-    if v is None or isinstance(v, (bool, int, float, str)): return v
-    if isinstance(v, dict): return {str(k): _plain(o) for k, o in v.items()}
-    if isinstance(v, (list, tuple)): return [_plain(o) for o in v]
-    if isinstance(v, Tensor): return fingerprint(v)
-    return getattr(v, '__qualname__', type(v).__name__) if ' at 0x' in repr(v) else repr(v)
-
 @patch
 def settings(self:Term)->dict:
     "The term's class and its arguments"
-    return dict(kind=type(self).__name__, **{p.name: _plain(v) for p, v in _arguments(self)})
+    kind = dict(kind=type(self).__name__)
+    if is_own(type(self)): kind['code'] = code_of(type(self))
+    return kind | {p.name: as_setting(v) for p, v in _arguments(self)}
 
 @patch
 def settings(self:Objective)->dict:

@@ -105,7 +105,7 @@ def prepare_all(students, data, teacher, batch, device, speed,
         teacher.check(data)
         teacher.settle(device)
     for st, about in zip(students, abouts or [None]*len(students)):
-        if st.folder: from_first(partial(claim, st.folder, about))
+        if st.folder: from_first(partial(claim, st.folder, about, st.first_weights))
         st.prepare(batch, data.train_y, teacher, device, speed)
         same_start(st)
         first_before_others(st.resume)

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from fastcore.basics import patch
-from ..core import check_choice, parse_scales
+from ..core import check_choice, parse_scales, short_hash
 from ..data import DATASETS, DataSet, base_dataset, load_data
 from ..hints.terms import hint_names
 from ..kd import smoothed
 from ..losses import METHODS, objective
-from ..methods import Published, as_published, hyper_defaults, pair_scales, uses_gamma
+from ..methods import Published, as_published, hyper_defaults, pair_scales, user_made, uses_gamma
 from ..libraries import check_library_name, library_of
 from ..models import check_model
 from ..params import (PARAMETERS, checked, from_0, maybe, number, one_of, several, text,
@@ -117,14 +117,14 @@ def published(self:Run)->Published:
 @patch(as_prop=True)
 def _usual(self:Run):
     usual = hyper_defaults(self.method)
-    return usual | {'warmup': max(1, round(self.epochs/12))} if 'warmup' in usual else usual
+    if 'warmup' not in usual or user_made(self.method): return usual
+    return usual | {'warmup': max(1, round(self.epochs/12))}
 
 @patch(as_prop=True)
 def objective(self:Run)->'Objective':
     "A fresh objective"
-    warmup = {k: v for k, v in self._usual.items() if k == 'warmup'}
-    made = objective(self.method, self.scales, self.gamma, **(warmup | dict(self.hyper)))
-    return smoothed(made, self.label_smoothing)
+    own = {k: v for k, v in self._usual.items() if k == 'warmup'} | dict(self.hyper)
+    return smoothed(objective(self.method, self.scales, self.gamma, **own), self.label_smoothing)
 
 @patch(as_prop=True)
 def recipe(self:Run)->Recipe:
@@ -137,17 +137,19 @@ def recipe(self:Run)->Recipe:
 
 @patch(as_prop=True)
 def settings(self:Run)->dict:
-    "What decides the number, without what the method does not use"
-    return {k: dict(v) if isinstance(v, dict) else v for k, v in _settings(self).items()}
+    "What decides the number, without what the method does not use; of a user's method its code too"
+    found = _settings.__wrapped__ if user_made(self.method) else _settings # code can be edited
+    return {k: dict(v) if isinstance(v, dict) else v for k, v in found(self).items()}
 
 @lru_cache(maxsize=None)
 def _settings(run):
-    recipe, local = run.recipe, run.objective.needs_local
+    recipe, made = run.recipe, run.objective
     every = asdict(run) | dict(lr=recipe.lr, scales=list(run.scales), hyper=dict(run.hyper),
-                               clip=recipe.clip or 0.)
-    unused = dict(scales=not local, chained=run.chained or not local, teacher=run.method == 'ce',
+                               clip=recipe.clip or 0., objective=short_hash(made.settings()))
+    unused = dict(scales=not made.needs_local, chained=run.chained or not made.needs_local,
                   gamma=not uses_gamma(run.method, run.hyper), clip=recipe.clip == 40,
-                  recipe_of=run.recipe_of is None)
+                  teacher=run.method == 'ce', recipe_of=run.recipe_of is None,
+                  objective=not user_made(run.method))
     unused |= {k: getattr(run, k) == usual for k, usual in _USUAL.items()}
     return {k: v for k, v in every.items() if not unused.get(k)}
 
@@ -182,8 +184,7 @@ def run_of(settings:dict)->Run:
 
 def dataset_names(run:Run)->tuple:
     "What the images of a run may be called: its data set can be a folder or a file"
-    path = Path(run.dataset)
-    return path.name, path.stem, run.dataset
+    return (path := Path(run.dataset)).name, path.stem, run.dataset
 
 def teacher_run(run:Run, epochs:int=None, lr:float=None,
                 pretrained=False # does it begin with its library's weights?
@@ -233,9 +234,8 @@ def planned_runs(p:dict)->list:
     given = {k: p[k] for k in ('dkd_beta', 'warmup') if p[k] is not None}
     for k, v in given.items():
         if not any(k in hyper_defaults(m) for m in p['methods']):
-            methods = ', '.join(p['methods'])
-            raise ValueError(
-                f"parameter {k} = {v:g}: none of the methods has this hyper-parameter: {methods}")
+            raise ValueError(f"parameter {k} = {v:g}: none of the methods has this "
+                             f"hyper-parameter: {', '.join(p['methods'])}")
     hyper = {m: as_published(m, p['recipe'] or pair[0], *pair[1:]).hyper for m in p['methods']}
     return [Run(*pair, m, seed, hyper=hyper[m] | given, **same) for seed in p['seeds']
             for m in p['methods']]
