@@ -7,6 +7,7 @@ __all__ = ['Seen', 'LoaderData', 'check_data']
 
 # %% ../../nbs/01m_loaders.ipynb #loaders-imports
 from collections import namedtuple
+from itertools import chain
 from math import prod
 import torch
 from fastcore.basics import patch
@@ -45,6 +46,15 @@ def _dataset(part, where)->Dataset:
                          "give it torch.utils.data.Subset(dataset, indices) instead of a sampler")
     return dataset
 
+def _check_each_once(loader, n): # of the test images
+    with torch.random.fork_rng(devices=[]): # a sampler may draw
+        batched = loader.batch_sampler is not None
+        seen = [*(chain.from_iterable(loader.batch_sampler) if batched else loader.sampler)]
+    if sorted(seen) == [*range(n)]: return
+    twice = ', some of them more than once' if len(set(seen)) < len(seen) else ''
+    raise ValueError(f"test: the loader shows {len(set(seen))} of {n} images{twice}, and every "
+                     "test image counts once: leave out drop_last and samplers of your own")
+
 # %% ../../nbs/01m_loaders.ipynb #loader-data
 Seen = namedtuple('Seen', 'size') # side of the images in pixels, or of images with as many places
 
@@ -61,6 +71,7 @@ class LoaderData:
                  workers:int=0 # processes that load the images of a `Dataset`
                 ):
         parts = [_dataset(part, where) for part, where in ((train, 'train'), (test, 'test'))]
+        if isinstance(test, DataLoader): _check_each_once(test, len(parts[1]))
         self.train, self.test = train, test
         self.workers = checked(workers, whole_number(0, 1000), 'LoaderData: workers')
         self.sizes = [len(o) for o in parts] # images for training, for the test
