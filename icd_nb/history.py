@@ -114,13 +114,23 @@ def _write_products(self:Student): # the files that others read
     lines = ''.join(json.dumps(epoch, allow_nan=False) + '\n' for epoch in self.history)
     with atomic_write(self.folder/'metrics.jsonl') as tmp: tmp.write_text(lines, encoding='utf-8')
 
+def _load_optimizer(opt, state): # how it computes a step stays its own
+    own, theirs = opt.state_dict()['param_groups'], state['param_groups']
+    groups = [dict(a, params=b['params']) for a, b in zip(own, theirs)]
+    opt.load_state_dict(dict(state, param_groups=groups))
+    for group in opt.param_groups:
+        if group['fused'] or group.get('capturable'): continue # AdamW counts beside the parameter
+        for o in (opt.state.get(p, {}) for p in group['params']):
+            if 'step' in o: o['step'] = o['step'].cpu()
+
 @patch
 def resume(self:Student):
     "Go on from the checkpoint, if there is one"
     state = read_state(self.folder, self.device) if self.folder else None
     if state is None: return
     if 'model' not in state: return self._resume_finished(state)
-    for k in _STATES: getattr(self, k).load_state_dict(state[k])
+    for k in ('model', 'objective'): getattr(self, k).load_state_dict(state[k])
+    _load_optimizer(self.opt, state['opt'])
     for k in _NUMBERS: setattr(self, k, state[k])
     if self.done and is_first(): self._write_products() # in case it was stopped between the two
 
