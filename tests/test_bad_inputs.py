@@ -330,6 +330,7 @@ def file_rows(tmp): # networks, weights, hints, ledgers and what is in their fil
     yield 'read_json', core.read_json, [tmp/'nowhere.json', tmp/'empty'], 'there is no file'
     yield 'read_json', core.read_json, [tmp/'text.npz'], 'is not JSON'
     yield 'get_device', core.get_device, ['gpu', 'cuda:x', 5, '', b'cpu', [], 'meta', NAN], 'device'
+    yield 'get_device', core.get_device, ['vulkan', 'fpga'], 'finds no such device here'
     yield 'parse_scales', core.parse_scales, NO_SCALES, 'scales'
 
 def parameter_rows(): # of notebooks
