@@ -98,7 +98,7 @@ class Architecture:
     def make(self, classes:int=10, seed:int=0)->nn.Module:
         "The network with random weights, in eval mode"
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             if self.smaller: model = _smaller(self, classes)
             else: model = create_model(self.name, classes, self.size)
             for p in model.parameters():

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KEPT', 'DAMAGED', 'STOP', 'differences', 'claim', 'check_there', 'write_state', 'read_state', 'drop_spares',
-           'not_finite', 'all_tensors', 'Keeper']
+           'not_finite', 'all_tensors', 'signal_self', 'Keeper']
 
 # %% ../nbs/08d_checkpoint.ipynb #ck-imports
 import hashlib, io, json, os, signal, threading, time, warnings
@@ -116,6 +116,11 @@ def all_tensors(model:nn.Module, objective:nn.Module, opt)->dict: # name → ten
     return out
 
 # %% ../nbs/08d_checkpoint.ipynb #stopping
+def signal_self(number:int): # such as `signal.SIGTERM`
+    "Let a signal act on this process as if it came from outside"
+    if os.name == 'nt': signal.raise_signal(number) # `os.kill` would end the process at once
+    else: os.kill(os.getpid(), number) # also wakes a main thread that waits
+
 @contextmanager
 def _noted_signals():
     "Inside the block SIGINT and SIGTERM are noted in a list; a second one acts at once"
@@ -123,7 +128,7 @@ def _noted_signals():
     def note(number, frame):
         if noted:
             for s, old in before.items(): signal.signal(s, old)
-            os.kill(os.getpid(), number)
+            signal_self(number)
         noted.append(number)
     if threading.current_thread() is threading.main_thread(): # only there signals can be caught
         for s in (signal.SIGINT, signal.SIGTERM):
@@ -168,4 +173,4 @@ class Keeper:
     def watching(self):
         "Inside the block signals are noted; behind it they act"
         with _noted_signals() as self.signals: yield self
-        if self.signals: os.kill(os.getpid(), self.signals[0])
+        if self.signals: signal_self(self.signals[0])

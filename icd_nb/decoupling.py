@@ -177,8 +177,7 @@ class Scorer(nn.Module):
     def forward(self, x:Tensor)->Scores: # x `[B,3,H,W]`
         autocast = torch.is_autocast_enabled(x.device.type)
         if not (self.scales or autocast): return Scores(_bounded(main_logits(self.model(x))))
-        if _kind(x) not in self.heads: self.probe(x)
-        head = self.heads[_kind(x)]
+        head = self.head_for(x)
         if head.layout: return self.by_parts(head, x)
         if head.kind == 'score map': return score_pixels(self.model, x, self.scales, self.chained)
         mode = CellRows(head.place, head.rows, autocast, x.ndim-2)
@@ -188,6 +187,11 @@ class Scorer(nn.Module):
         check_pass(mode, head)
         z = z.unflatten(0, (len(x), -1))
         return Scores(z[:,0], self.local(head, z[:,1:]).transpose(1, 2), self.scales)
+
+    def head_for(self, x)->Head:
+        "The head for images like `x`, looked for at the first of them"
+        if _kind(x) not in self.heads: self.probe(x)
+        return self.heads[_kind(x)]
 
     def local(self, head, rows):
         "The scores of the cells `[B,P,K]` from those of the head's rows `[B,R,K]`"

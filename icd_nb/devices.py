@@ -39,6 +39,13 @@ def check_card(device:torch.device):
                      f"{', '.join(known)}: install a PyTorch for this card, "
                      "or write device='cpu'")
 
+def _there(device:torch.device)->torch.device: # another kind of device than a CUDA card
+    try: torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ImportError): raise ValueError(
+        f'device {str(device)!r}: this PyTorch finds no such device here; '
+        'write "auto" or "cpu"') from None
+    return device
+
 def get_device(device='auto' # `"auto"`, or anything that `torch.device` takes
               )->torch.device:
     "The device to compute on; `auto` is CUDA where there is one, else the CPU"
@@ -48,7 +55,7 @@ def get_device(device='auto' # `"auto"`, or anything that `torch.device` takes
     try: d = torch.device(device)
     except RuntimeError: raise wrong from None
     if d.type == 'meta': raise wrong # its tensors hold no numbers
-    if d.type != 'cuda': return d
+    if d.type != 'cuda': return _there(d)
     if d.index is None and local_rank() is not None: d = torch.device('cuda', local_rank())
     if torch.cuda.is_available():
         check_card(d)
@@ -75,3 +82,4 @@ def seed_torch(seed, device):
     "Seed what draws inside a network, so that a step does not depend on what ran before it"
     torch.default_generator.manual_seed(seed)
     if device.type == 'cuda': torch.cuda.default_generators[device.index].manual_seed(seed)
+    elif device.type != 'cpu': torch.get_device_module(device).manual_seed(seed)

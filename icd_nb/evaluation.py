@@ -54,7 +54,10 @@ def check_network(model:nn.Module, x, classes:int, who:str): # as in `logits_of`
 def _counts(z, y): # right at once, right in five guesses, cross entropy, senseless scores
     senseless = (~(z < math.inf)).any(1).sum()
     entropy = nn.functional.cross_entropy(z, y, reduction='sum')
-    return torch.stack([hits(z, y), hits(z, y, 5), entropy, senseless]).double()
+    return torch.stack([hits(z, y), hits(z, y, 5), entropy, senseless])
+
+def _finest(device)->torch.dtype: # Apple's GPUs have no double precision
+    return torch.float32 if device.type == 'mps' else torch.float64
 
 def _batch_size(data, device): # such that a batch takes about as much memory for each size of image
     usual = 250 if device.type == 'cpu' else 500
@@ -70,13 +73,18 @@ def evaluate(model:nn.Module, data, # an `ImageData` or a `LoaderData`
     check_data(data)
     if bs is not None: bs = checked(bs, whole_number(), 'evaluate: batch size')
     device = exact_device(device)
-    total, n = torch.zeros(4, device=device, dtype=torch.float64), len(data.test_y)
+    total = torch.zeros(4, device=device, dtype=_finest(device))
+    n, seen = len(data.test_y), 0 # labels
     with on_card(device), eval_mode(model.to(device)):
         for b in test_batches(data, bs or _batch_size(data, device), device=device, reuse=True):
+            seen += len(b.y) # of all processes
             if not len(b.x): continue # fewer images than processes
             z = logits_of(model, b.x, data.num_classes, type(model).__name__)
             total += _counts(z, b.y[own_share()])
     top1, top5, loss, senseless = summed(total).tolist()
+    if seen != n: raise ValueError(
+        f"{data.name} says that it has {n} labels for the test, and its batches have {seen}: "
+        "every test image must come once")
     if senseless:
         raise FloatingPointError(f"the scores of {senseless:.0f} of {n} test images are NaN "
                                  "or +∞, so that the network has no accuracy: look at its weights "

@@ -6,8 +6,9 @@
 __all__ = ['writing', 'atomic_write', 'alone']
 
 # %% ../nbs/00ea_files.ipynb #files-imports
-import errno, os, re, time
+import errno, os, re, tempfile, time
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from glob import escape
 from pathlib import Path
 from filelock import FileLock, Timeout
@@ -78,9 +79,15 @@ def _acquire(lock, path, deadline):
     print(f'another process works on {path.name}: waiting for it')
     lock.acquire(timeout=-1 if deadline is None else max(0, deadline-time.monotonic()))
 
+@cache
+def _stays()->bool: # when a lock is released, does this version of filelock leave its file there?
+    with tempfile.TemporaryDirectory() as d:
+        with FileLock(Path(d)/'lock') as lock: pass
+        return Path(lock.lock_file).exists()
+
 def _release(lock): # who waits for a lock file that is gone makes a new one
     with suppress(OSError):
-        if lock.lock_counter == 1: Path(lock.lock_file).unlink()
+        if lock.lock_counter == 1 and _stays(): Path(lock.lock_file).unlink()
     lock.release()
 
 @contextmanager

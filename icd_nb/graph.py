@@ -17,17 +17,22 @@ from .core import free_bytes
 def _tensors(state): # of one parameter in an optimizer: momentum, in AdamW moments and steps
     return [(k, v) for k, v in state.items() if torch.is_tensor(v)]
 
+def _numbers(module)->dict: # name → weight or buffer, also those that no checkpoint holds
+    return dict(module.named_parameters()) | dict(module.named_buffers())
+
 @contextmanager
 def undone(students # anything with `model`, `objective` and `opt`
           ):
     "Steps inside the block leave no trace in networks, objectives and optimizers"
     modules = [m for st in students for m in (st.model, st.objective)]
-    kept = [{k: v.clone() for k, v in m.state_dict().items()} for m in modules]
+    kept = [{k: v.detach().clone() for k, v in _numbers(m).items()} for m in modules]
     moved = [{p: {k: v.clone() for k, v in _tensors(state)} for p, state in st.opt.state.items()}
              for st in students]
     try: yield
     finally:
-        for m, state in zip(modules, kept): m.load_state_dict(state)
+        for m, old in zip(modules, kept):
+            for k, v in _numbers(m).items():
+                if k in old: v.detach().copy_(old[k]) # a buffer made in the block may stay
         for st, old in zip(students, moved):
             for p, state in st.opt.state.items():
                 before = old.get(p, {})

@@ -17,6 +17,7 @@ from .core import NUMBERS_VERSION, atomic_write, short_hash
 from .evaluation import evaluate
 from .models import load_weights
 from .ranks import is_first
+from .recipe import take_over
 from .sources import code_of, is_own
 from .student import Student
 from .weights import architecture, model_fingerprint, save_weights, shapes_of
@@ -127,7 +128,8 @@ def resume(self:Student):
     state = read_state(self.folder, self.device) if self.folder else None
     if state is None: return
     if 'model' not in state: return self._resume_finished(state)
-    for k in _STATES: getattr(self, k).load_state_dict(state[k])
+    for k in ('model', 'objective'): getattr(self, k).load_state_dict(state[k])
+    take_over(self.opt, state['opt'])
     for k in _NUMBERS: setattr(self, k, state[k])
     if self.done and is_first(): self._write_products() # in case it was stopped between the two
 

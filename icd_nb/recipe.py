@@ -117,4 +117,10 @@ def make_optimizer(recipe:Recipe, params, fused=False,
 
 def take_over(opt:optim.Optimizer, state:dict): # of `state_dict`
     "Load the state of each parameter; how `opt` computes its steps stays its own"
-    opt.load_state_dict(dict(state, param_groups=opt.state_dict()['param_groups']))
+    own, theirs = opt.state_dict()['param_groups'], state['param_groups']
+    groups = [dict(a, params=b['params']) for a, b in zip(own, theirs)]
+    opt.load_state_dict(dict(state, param_groups=groups))
+    for group in opt.param_groups:
+        if group['fused'] or group.get('capturable'): continue # AdamW counts beside the parameter
+        for o in (opt.state.get(p, {}) for p in group['params']):
+            if 'step' in o: o['step'] = o['step'].cpu()

@@ -7,7 +7,9 @@ __all__ = ['TRACKERS', 'flat_record', 'TensorBoard', 'WandB', 'tracker']
 
 # %% ../nbs/08n_watch.ipynb #watch-imports
 import re
+from itertools import count
 from pathlib import Path
+from weakref import ref
 from .core import check_choice, runs_home, short_hash
 from .extras import optional
 from .files import writing
@@ -31,10 +33,18 @@ class TensorBoard:
         optional('tensorboard', 'tensorboard', 'watching with TensorBoard')
         from torch.utils.tensorboard import SummaryWriter
         self.make = SummaryWriter
+        self.taken = {} # place → whose it is: a folder, or a student without one
         self.writers = {} # place of a student → its writer
 
+    def place(self, student)->Path:
+        "The folder of its curves"
+        mine, name = student.folder or ref(student), _readable(student.name)
+        for n in count(1):
+            place = self.folder/(name if n == 1 else f'{name}-{n}')
+            if self.taken.setdefault(place, mine) == mine: return place
+
     def __call__(self, student, record):
-        place, epoch = self.folder/_readable(student.name), record['epoch']
+        place, epoch = self.place(student), record['epoch']
         with writing(place):
             if place not in self.writers: self.writers[place] = self.make(place, purge_step=epoch)
             writer = self.writers[place]
@@ -51,7 +61,7 @@ class WandB:
         self.project, self.kw = project, kw
         self.folder = path_of(folder or runs_home(), 'WandB: folder')
         self.wandb = optional('wandb', 'wandb', 'watching with Weights & Biases')
-        self.runs = {} # name of a student → its run
+        self.runs = {} # of each student that is not done: it, and its run
 
     def _begin(self, student):
         recipe, objective = student.recipe.settings(), repr(student.objective)
@@ -62,9 +72,13 @@ class WandB:
                                dir=str(self.folder), reinit='create_new', **same, **self.kw)
 
     def __call__(self, student, record):
-        if student.name not in self.runs: self.runs[student.name] = self._begin(student)
-        self.runs[student.name].log(flat_record(record), step=record['epoch'])
-        if student.done: self.runs.pop(student.name).finish()
+        key = id(student)
+        if key not in self.runs: self.runs[key] = student, self._begin(student)
+        run = self.runs[key][1]
+        run.log(flat_record(record), step=record['epoch'])
+        if student.done:
+            run.finish()
+            del self.runs[key]
 
 # %% ../nbs/08n_watch.ipynb #tracker
 TRACKERS = dict(tensorboard=TensorBoard, wandb=WandB)

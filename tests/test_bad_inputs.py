@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 import icd_nb
 from icd_nb import core, params
 from icd_nb.cache import cache_teacher
@@ -245,6 +245,7 @@ def image_rows(tmp): # images, recipes, folders and files
     some = TensorDataset(X, torch.arange(4) % 3)
     yield 'LoaderData', lambda v: LoaderData(v, some), [None, 5, X, X.numpy(), [X], TensorDataset(X), TensorDataset(X[:0], Y[:0]), TensorDataset(X, Y/3), [(X[0], 'a')]], 'train'
     yield 'LoaderData: test', lambda v: LoaderData(some, v), [None, 5, X, TensorDataset(X)], 'test'
+    yield 'LoaderData: test', lambda v: LoaderData(some, v), [DataLoader(some, 3, drop_last=True), DataLoader(some, batch_sampler=[[0, 1, 2]])], 'shows 3 of 4 images'
     yield 'LoaderData: classes', lambda v: LoaderData(some, some, v), [['a'], 'ab'], 'labels go up to 2'
     yield 'LoaderData: workers', lambda v: LoaderData(some, some, workers=v), [v for v in NOT_WHOLE if v != 0], 'workers'
     yield 'subset', lambda v: DATA.subset(v), [*GIVEN_WHOLE, 10**6], 'subset'
@@ -329,6 +330,7 @@ def file_rows(tmp): # networks, weights, hints, ledgers and what is in their fil
     yield 'read_json', core.read_json, [tmp/'nowhere.json', tmp/'empty'], 'there is no file'
     yield 'read_json', core.read_json, [tmp/'text.npz'], 'is not JSON'
     yield 'get_device', core.get_device, ['gpu', 'cuda:x', 5, '', b'cpu', [], 'meta', NAN], 'device'
+    yield 'get_device', core.get_device, ['vulkan', 'fpga'], 'finds no such device here'
     yield 'parse_scales', core.parse_scales, NO_SCALES, 'scales'
 
 def parameter_rows(): # of notebooks

@@ -6,11 +6,13 @@
 __all__ = ['Seen', 'LoaderData', 'check_data']
 
 # %% ../../nbs/01m_loaders.ipynb #loaders-imports
+import inspect, re
 from collections import namedtuple
+from itertools import chain
 from math import prod
 import torch
 from fastcore.basics import patch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset
 from ..core import fingerprint, get_device, seed_of, short_hash
 from ..params import checked, shown, whole_number
 from ..ranks import own_share
@@ -45,8 +47,35 @@ def _dataset(part, where)->Dataset:
                          "give it torch.utils.data.Subset(dataset, indices) instead of a sampler")
     return dataset
 
+def _check_each_once(loader, n): # of the test images
+    with torch.random.fork_rng(devices=[]): # a sampler may draw
+        batched = loader.batch_sampler is not None
+        seen = [*(chain.from_iterable(loader.batch_sampler) if batched else loader.sampler)]
+    if sorted(seen) == [*range(n)]: return
+    twice = ', some of them more than once' if len(set(seen)) < len(seen) else ''
+    raise ValueError(f"test: the loader shows {len(set(seen))} of {n} images{twice}, and every "
+                     "test image counts once: leave out drop_last and samplers of your own")
+
 # %% ../../nbs/01m_loaders.ipynb #loader-data
 Seen = namedtuple('Seen', 'size') # side of the images in pixels, or of images with as many places
+
+def _nested(transform)->list: # it and all those inside it
+    inside = getattr(transform, 'transforms', ())
+    if not isinstance(inside, (list, tuple)): inside = ()
+    return [transform, *chain.from_iterable(map(_nested, inside))]
+
+def _in_words(transform)->str: # the same in every process
+    if inspect.isfunction(transform): return f'{transform.__module__}.{transform.__qualname__}'
+    silent = [o for o in _nested(transform) if type(o).__repr__ is object.__repr__]
+    said = ' '.join([repr(transform), *(repr(getattr(o, '__dict__', '')) for o in silent)])
+    return re.sub(' at 0x[0-9a-fA-F]+', '', said)
+
+def _ways(dataset)->list: # the transforms of a data set, and of those inside it
+    own = getattr(dataset, 'transform', None) or getattr(dataset, 'transforms', None)
+    inside = [getattr(dataset, 'dataset', None)]
+    if isinstance(dataset, ConcatDataset): inside = dataset.datasets
+    sets = [o for o in inside if isinstance(o, Dataset)]
+    return [_in_words(own), *chain.from_iterable(map(_ways, sets))]
 
 class _Numbered(Dataset): # items with their number
     def __init__(self, dataset): self.dataset = dataset
@@ -61,6 +90,7 @@ class LoaderData:
                  workers:int=0 # processes that load the images of a `Dataset`
                 ):
         parts = [_dataset(part, where) for part, where in ((train, 'train'), (test, 'test'))]
+        if isinstance(test, DataLoader): _check_each_once(test, len(parts[1]))
         self.train, self.test = train, test
         self.workers = checked(workers, whole_number(0, 1000), 'LoaderData: workers')
         self.sizes = [len(o) for o in parts] # images for training, for the test
@@ -77,8 +107,8 @@ class LoaderData:
         first = next(self.own_test(2, 'cpu'))
         is_image = first.x.ndim == 4
         self.augment = Seen(first.x.shape[-1] if is_image else round(prod(first.x.shape[2:])**.5))
-        ways = [repr(getattr(o, 'transform', None)) for o in parts]
-        self.fingerprint = short_hash([fingerprint(self.train_y, self.test_y, first.x), *ways])
+        images = fingerprint(self.train_y, self.test_y, first.x)
+        self.fingerprint = short_hash([images, *chain.from_iterable(map(_ways, parts))])
 
     @property
     def num_classes(self): return len(self.classes)

@@ -46,8 +46,8 @@ def tiny_cnn(*widths, # channels of the stages
         conv = nn.Conv2d(ci, co, 3, stride, 1, bias=False)
         return nn.Sequential(conv, nn.BatchNorm2d(co), nn.ReLU())
     parts = OrderedDict()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
         for i, (ci, co) in enumerate(zip((3, *widths), widths)):
             parts[f'stage{i}'] = stage(2 if i else 1, ci, co)
         parts.update(avgpool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten())

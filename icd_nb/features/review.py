@@ -12,7 +12,9 @@ from torch import Tensor
 from .layers import head_input, spatial_size, stages, vec
 from .maps import FeatureTerm, beside_ce, same_size
 from ..losses import method
+from ..params import checked, from_0
 from ..records import published
+from ..terms import part_at
 
 # %% ../../nbs/07c_review.ipynb #generation
 class Generation(nn.Module):
@@ -142,10 +144,8 @@ class ReviewKD(FeatureTerm):
     name = 'reviewkd'
     def __init__(self, layers=None, warmup:int=20): # epochs until the full weight
         super().__init__(layers)
-        self.warmup = warmup
-    def factor(self, epoch): # no `min`: of a tensor on the device that would wait for it
-        part = epoch/max(self.warmup, 1)
-        return part.clamp(max=1.) if isinstance(part, Tensor) else min(part, 1.)
+        self.warmup = checked(warmup, from_0, 'ReviewKD: warmup')
+    def factor(self, epoch): return part_at(epoch, self.warmup)
     def default_layers(self, student, teacher, x):
         last = head_input(student, x), head_input(teacher, x)
         return [*super().default_layers(student, teacher, x), last]

@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch, torch.nn.func
 from matplotlib.patches import Rectangle
 from ..core import check_choice
 from ..extras import optional
+from ..data.augment import centre_view, squares
 from ..data.minibirds import FAMILIES, MARKS, CLASSES, draw
 from .outputs import OUTPUTS, Outputs, by_name, same_images
 from ..params import checked, several, whole_number
@@ -77,9 +78,13 @@ def birds_with_parts(data, # MiniBirds, for its recipe
     return replace(data, test_x=torch.from_numpy(pictures), test_y=y), parts
 
 # %% ../../nbs/10c_clusters.ipynb #known-groups
+def _seen(x, data)->torch.Tensor: # of pictures or parts `[N,H,W,C]`: what a network sees of them
+    view = centre_view(data.augment, x.shape[1:3])
+    return squares(x, view.expand(len(x), 3), data.augment)
+
 def known_groups(out:Outputs, data, # the `ImageData` that it is about
                  m:int, # the scale
-                 parts=None # of the test images, if they are known
+                 parts=None # of the test images as they are stored `[N,S,S]`, if they are known
                 )->dict: # name → groups of the cells `[N·m²]`
     "What is known of each cell: the image's class and family, the cell's place, the part in it"
     same_images(out, data=data)
@@ -88,7 +93,9 @@ def known_groups(out:Outputs, data, # the `ImageData` that it is about
     y = out.y.repeat_interleave(m*m).numpy()
     known = {'class': y, 'place': np.tile(np.arange(m*m), len(out.y))}
     if data.families: known['family'] = np.array(data.families)[y]
-    if parts is not None: known['part'] = cell_parts(parts, m)
+    if parts is not None:
+        seen = _seen(torch.as_tensor(parts)[...,None], data)[...,0]
+        known['part'] = cell_parts(seen.numpy(), m)
     return known
 
 def cluster_table(said:dict, # name → `Outputs`
@@ -111,7 +118,7 @@ def plot_clusters(said:dict, # name → `Outputs`
                   data, images, # which test images
                   m:int=4, k:int=None, seed=0
                  )->tuple: # the figure; a DataFrame: model, image, cell, cluster
-    "Test images with their cells in the colours of their clusters"
+    "What the networks see of test images, its cells in the colours of their clusters"
     said = by_name(said, 'plot_clusters', data)
     one = several(whole_number(0, len(data.test_y)-1), 'test image')
     images = checked(images, one, 'plot_clusters: images')
@@ -122,7 +129,7 @@ def plot_clusters(said:dict, # name → `Outputs`
         k = k or data.num_classes
         groups = cluster_cells(cell_vectors(out, m), k, seed).reshape(-1, m*m)
         for ax, i in zip(line, images):
-            picture = data.test_x[i]
+            picture = _seen(data.test_x[i][None], data)[0]
             ax.imshow(picture)
             ax.set(xticks=[], yticks=[])
             for box, group in zip(cell_boxes((m,), *picture.shape[:2]), groups[i]):

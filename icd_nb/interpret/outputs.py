@@ -42,7 +42,7 @@ class Outputs:
         return f'Outputs for {N} images of {K} classes: top-1 {self.top1:.1f} %'
 
 def _with_map(scorer, x)->tuple: # its scores, and the map that feeds its head
-    head = scorer.probe(x[:1])
+    head = scorer.head_for(x)
     if head.layout: return scorer(x), head.layout.map(scorer.named.features(scorer.model, x))
     with CellRows(head.place) as forward: s = scorer(x)
     return s, forward.fmap

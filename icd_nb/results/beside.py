@@ -25,7 +25,8 @@ def _made(make, seed): # a network with the weights of that seed
     if make is None or isinstance(make, nn.Module): raise ValueError(
         "make is a function that is called as make() and returns a new network, "
         "such as lambda: create_model('resnet8', 20)")
-    with torch.random.fork_rng(devices=[]):
+    cards = range(torch.cuda.device_count()) # it may be made on one
+    with torch.random.fork_rng(cards, device_type='cuda'):
         torch.manual_seed(seed)
         return checked(make(), network, 'train_beside: what make() returns')
 

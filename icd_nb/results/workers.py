@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 import torch
+from ..checkpoint import signal_self
 from ..extras import optional
 
 # %% ../../nbs/11h_workers.ipynb #sender
@@ -58,7 +59,7 @@ def _begin(environ, threads): # the first thing in a process
 
 def _end_with_sender():
     multiprocessing.parent_process().join()
-    os.kill(os.getpid(), signal.SIGTERM) # a training keeps its state first
+    signal_self(signal.SIGTERM) # a training keeps its state first
 
 # %% ../../nbs/11h_workers.ipynb #open
 _EVERYWHERE = ('name', 'timeout_min', 'mem_gb', 'nodes', 'cpus_per_task', 'gpus_per_node',
