@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from .core import load_rooms
 from .features.maps import beside_ce
-from .losses import METHODS
+from .losses import METHODS, remembered
 from .records import Record
 import icd_nb.features.relations, icd_nb.features.review # in the order of the tables
 import icd_nb.hints.terms # which brings those of features.contrast too
@@ -103,7 +103,7 @@ def pair_scales(dataset, teacher, student)->tuple:
     return (1,2) if fewer and _family(teacher) == _family(student) else (1,2,4)
 
 # %% ../nbs/08a_methods.ipynb #as-published-record
-@lru_cache(maxsize=None)
+@remembered
 def as_published(method:str, # a name in `METHODS`; a sum follows its first name
                  dataset:str, teacher:str, student:str)->Published:
     "The settings of a method on a pair, as the method's own code has them"

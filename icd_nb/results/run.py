@@ -9,13 +9,12 @@ __all__ = ['CHOSEN_SAID', 'RUN_PARAMETERS', 'Run', 'used_line', 'run_of', 'datas
 # %% ../../nbs/11_run.ipynb #run-imports
 import math, re
 from dataclasses import asdict, dataclass, fields, replace
-from functools import lru_cache
 from pathlib import Path
 from fastcore.basics import patch
 from ..core import check_choice, parse_scales
 from ..data import DATASETS, DataSet, base_dataset, load_data
 from ..kd import smoothed
-from ..losses import METHODS, objective
+from ..losses import METHODS, objective, remembered
 from ..methods import Published, as_published, hyper_defaults, pair_scales # fills METHODS too
 from ..libraries import check_library_name, library_of
 from ..models import check_model
@@ -138,7 +137,7 @@ def settings(self:Run)->dict:
     "What decides the number, without what the method does not use"
     return {k: dict(v) if isinstance(v, dict) else v for k, v in _settings(self).items()}
 
-@lru_cache(maxsize=None)
+@remembered
 def _settings(run):
     recipe, local = run.recipe, run.objective.needs_local
     every = asdict(run) | dict(lr=recipe.lr, scales=list(run.scales), hyper=dict(run.hyper),
