@@ -9,6 +9,7 @@ __all__ = ['METHODS', 'sdd_weights', 'SDD', 'sdd_kd_loss', 'sdd_dkd_loss', 'sdd_
 # %% ../nbs/06_losses.ipynb #fe8c55e7
 import inspect, torch
 from functools import cache
+from importlib import import_module
 from torch import Tensor
 from .centred import centred
 from .core import check_choice, parse_scales
@@ -203,6 +204,8 @@ def _hyper_names(maker)->frozenset: # `inspect` is slow, and a table asks a thou
     every = inspect.signature(maker).parameters.values()
     return frozenset(p.name for p in every if p.default is not p.empty)
 
+def _every_hyper_name(): return frozenset().union(*map(_hyper_names, METHODS.values()))
+
 def objective(method:str, # a name in `METHODS`, or a sum such as `icd_kd+at`
               scales=None, # of the cells that the student is trained on; default: `(1,2,4)`
               gamma:float=2., # weight of the structural term
@@ -212,10 +215,13 @@ def objective(method:str, # a name in `METHODS`, or a sum such as `icd_kd+at`
     if not isinstance(method, str): raise ValueError(
         f"the method {method!r} is no name; write one such as 'icd_kd', or 'icd_kd+at'")
     checked(gamma, from_0, 'objective: gamma')
-    names = sorted(frozenset().union(*map(_hyper_names, METHODS.values())))
+    parts = [name.strip() for name in method.split('+')]
+    if not (METHODS.keys() >= {*parts} and _every_hyper_name() >= hyper.keys()):
+        import_module('icd_nb.methods') # a room above, which brings the methods of all others
+    names = sorted(_every_hyper_name())
     for name in hyper: check_choice(name, names, 'hyper-parameter')
     own = None if scales is None else parse_scales(scales)
-    makers = [METHODS[check_choice(name.strip(), METHODS, 'method')] for name in method.split('+')]
+    makers = [METHODS[check_choice(name, METHODS, 'method')] for name in parts]
     first, *others = [make(own or (1,2,4), gamma, **hyper) for make in makers]
     more = [(w, term) for other in others for _, w, term in Objective(other).items()
             if not term.beside]
