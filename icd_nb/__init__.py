@@ -13,7 +13,8 @@ _ROOMS = { # room → its names
     'data': 'load_data ImageData Augment',
     'models': 'create_model load_weights',
     'decoupling': 'local_logits',
-    'losses': 'objective METHODS CE KD SDD Structure',
+    'losses': 'objective CE KD SDD Structure',
+    'methods': 'METHODS', # of all rooms
     'trainer': 'Recipe Speed Student fit fit_many evaluate',
     'hints': 'select_hints'}
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}

@@ -11,8 +11,9 @@ import inspect, re
 from dataclasses import dataclass
 from functools import lru_cache
 from .core import load_rooms
+from .data import base_dataset
 from .features.maps import beside_ce
-from .losses import METHODS, objective
+from .losses import METHODS, objective, remembered
 from .records import Record
 from .sources import is_own
 import icd_nb.features.relations, icd_nb.features.review # in the order of the tables
@@ -92,29 +93,26 @@ _ICD_BETA = {('cifar100', 'vgg13', 'MobileNetV2'): 6., ('cifar100', 'wrn_40_2', 
 # by mdistiller's configuration files for KD, by SDD's for the others; all at one temperature
 _IMAGENET = dict(T=1., ce_weight=.5, kd_weight=.5, warmup=1)
 
-def _base_set(dataset): # the data set that a part such as cifar100-10000+2000-seed0 is of
-    return str(dataset).split('-')[0]
-
 def _follows(method, dataset): # on data that nobody has published, iCD's β
     first = method.split('+')[0]
-    elsewhere = _base_set(dataset) not in ('cifar100', 'cub200', 'imagenet')
+    elsewhere = base_dataset(dataset) not in ('cifar100', 'cub200', 'imagenet')
     return 'iCD' if elsewhere and uses_beta(first) else record_of(first).follows
 
 def _beta(dataset, teacher, student, follows):
     alike = _family(teacher) == _family(student)
-    if _base_set(dataset) == 'imagenet': return .5 if alike else 2.
-    if follows == 'iCD': return _ICD_BETA.get((_base_set(dataset), teacher, student), 2.)
+    if base_dataset(dataset) == 'imagenet': return .5 if alike else 2.
+    if follows == 'iCD': return _ICD_BETA.get((base_dataset(dataset), teacher, student), 2.)
     return _SDD_BETA.get((teacher, student), 6. if teacher == 'vgg13' else 8.)
 
 def _family(name): return re.match('[A-Za-z]+', name.split('/')[-1])[0]
 
 def pair_scales(dataset, teacher, student)->tuple:
     "The scales of a pair: fewer for two networks of one family on CIFAR-100 and ImageNet"
-    fewer = _base_set(dataset) in ('cifar100', 'imagenet')
+    fewer = base_dataset(dataset) in ('cifar100', 'imagenet')
     return (1,2) if fewer and _family(teacher) == _family(student) else (1,2,4)
 
 # %% ../nbs/08a_methods.ipynb #as-published-record
-@lru_cache(maxsize=None)
+@remembered
 def as_published(method:str, # a name in `METHODS`; a sum follows its first name
                  dataset:str, teacher:str, student:str)->Published:
     "The settings of a method on a pair, as the method's own code has them"
@@ -122,10 +120,10 @@ def as_published(method:str, # a name in `METHODS`; a sum follows its first name
     hyper, usual = {}, hyper_defaults(method)
     if 'kd_weight' in usual: hyper = {k: usual[k] for k in ('ce_weight', 'kd_weight') if k in usual}
     if uses_beta(method): hyper['dkd_beta'] = _beta(dataset, teacher, student, follows)
-    if _base_set(dataset) == 'imagenet' and method in _LOGIT_RECORDS:
+    if base_dataset(dataset) == 'imagenet' and method in _LOGIT_RECORDS:
         hyper |= {k: v for k, v in _IMAGENET.items() if k in usual}
     if record.by_pair and '+' not in method:
-        hyper |= record.by_pair(_base_set(dataset), teacher, student)
+        hyper |= record.by_pair(base_dataset(dataset), teacher, student)
     scales = pair_scales(dataset, teacher, student)
     warmup = hyper.get('warmup', usual.get('warmup'))
     return Published(follows, scales, hyper, warmup, record.clip)

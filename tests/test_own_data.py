@@ -1,10 +1,12 @@
 "Data and checkpoints that users bring: CUB's archive, a folder of images, RepDistiller's checkpoints"
 import tarfile
+from unittest import mock
 import numpy as np, pytest, torch
 from PIL import Image
-from icd_nb.data import (DATASETS, Augment, DataSet, ImageData, dataset_of, load_data, register,
+from icd_nb.data import (DATASETS, Augment, DataSet, ImageData, load_data, register,
                          train_batches)
 from icd_nb.models import create_model, load_weights
+from icd_nb.results.run import dataset_record
 
 BIRDS = ['001.Black_footed_Albatross', '002.Laysan_Albatross', '003.Sooty_Albatross']
 
@@ -75,14 +77,15 @@ def test_checkpoint_as_teacher_in_90(reproduce, tmp_path):
     done, _ = reproduce(teacher_checkpoint=tmp_path/'teacher.pth', methods='kd')
     assert done.returncode != 0 and 'create_model' in done.stderr
 
-def test_a_data_set_of_your_own(monkeypatch):
+def test_a_data_set_of_your_own():
     "One record in one file, and the name works"
     def load_noise(data_dir=None, n=24):
         x, y = torch.arange(n*16*16*3).view(n, 16, 16, 3).to(torch.uint8), torch.arange(n) % 3
         return ImageData('noise', x, y, x, y, ['a', 'b', 'c'], Augment(16, pad=2))
-    monkeypatch.setattr('icd_nb.data.DATASETS', dict(DATASETS))          # forgotten after the test
-    register('noise', DataSet(load_noise, 'Noise', ('resnet14', 'resnet8'), epochs=2, shape=(3, 16)))
-    part = load_data('noise', n=12).subset(6)
-    assert [len(b.y) for b in train_batches(part, 4, device='cpu')] == [4, 2]
-    assert dataset_of(part.name).paper_name == 'Noise' and dataset_of(part.name).teacher_epochs == 2
-    with pytest.raises(ValueError, match="Did you mean 'noise'"): load_data('noize')
+    with mock.patch.dict(DATASETS):                                      # forgotten after the test
+        register('noise', DataSet(load_noise, 'Noise', ('resnet14', 'resnet8'), epochs=2, shape=(3, 16)))
+        part = load_data('noise', n=12).subset(6)
+        assert [len(b.y) for b in train_batches(part, 4, device='cpu')] == [4, 2]
+        known = dataset_record(part.name)
+        assert (known.paper_name, known.teacher_epochs) == ('Noise', 2)
+        with pytest.raises(ValueError, match="Did you mean 'noise'"): load_data('noize')

@@ -62,7 +62,7 @@ def test_the_words_say_where_icd_is_not_ahead():
 
 # settings are never mixed
 
-@pytest.mark.parametrize('other', [dict(data='d1'), dict(precision='bf16'), dict(teacher_weights='t1')])
+@pytest.mark.parametrize('other', [dict(data='d1'), dict(precision='bf16'), dict(teacher_weights='t1'), dict(code=1)])
 def test_contexts_have_tables_of_their_own(other):
     runs = to_frame(three('kd', (74., 75.)) + three('kd', (10., 20.), **other))
     assert [len(o) for o in split_contexts(runs).values()] == [2, 2]

@@ -14,6 +14,7 @@ import pandas as pd
 from .. import core, style
 from ..core import read_json, short_hash, write_json
 from ..results.export import export_table, markdown_table
+from ..results.ledger import CONTEXT
 from ..results.published import pair_name, paper_name
 from ..results.stats import mean_std, paired_difference, plus_minus
 
@@ -138,7 +139,7 @@ def by_precision(frame, # of results, from `Ledger.to_frame` or `to_frame`
                  fast='bf16', slow='fp32'
                 )->pd.DataFrame: # data, pair, method, seeds, accuracies, difference
     "Results that differ in nothing but precision, compared seed by seed"
-    same = ['recipe', 'data', 'teacher_weights', 'code']
+    same = ['recipe', *(k for k in CONTEXT if k != 'precision')]
     groups = frame.dropna(subset='top1_last').groupby(same, sort=False, dropna=False)
     rows = [_two_precisions(group, fast, slow) for _, group in groups]
     return pd.DataFrame([row for row in rows if row])

@@ -55,27 +55,33 @@ def train_beside(make, # a function that makes the student's network
 
 # %% ../../nbs/11j_beside.ipynb #beside-table
 def top1(student:Student)->float:
-    "Its accuracy after the last epoch, in percent"
-    return student.history[-1]['test_top1']
+    "Its accuracy after the last epoch, in percent; NaN if an error ended its training"
+    return float('nan') if student.error else student.history[-1]['test_top1']
 
 def measured(students:dict, # from `train_beside`
              measure=top1)->pd.DataFrame: # one row per method, one column per seed
-    "A number for every student"
-    found = pd.Series({key: measure(student) for key, student in students.items()})
+    "A number for every student; NaN for one whose training failed, whatever is measured"
+    found = pd.Series({key: float('nan') if student.error else measure(student)
+                       for key, student in students.items()})
     return found.unstack().loc[[*dict.fromkeys(method for method, _ in students)]]
 
-def beside_table(values:pd.DataFrame, # from `measured`
+def _failed(values): # how many of a method's students: `, 1 failed`
+    n = values.isna().sum()
+    return f', {n} failed' if n else ''
+
+def beside_table(values:pd.DataFrame, # from `measured`; NaN: failed
                  what:str='top-1, %')->pd.DataFrame:
-    "Mean ± standard deviation, and the paired difference from every method above it"
-    methods = [*values.index]
-    table = pd.DataFrame({what: [plus_minus(*mean_std(values.loc[m])) for m in methods]}, methods)
+    "Mean ± standard deviation, how many failed, and the difference from every method above"
+    methods, rows = [*values.index], [row for _, row in values.iterrows()]
+    texts = [plus_minus(*mean_std(row)) + _failed(row) for row in rows]
+    table = pd.DataFrame({what: texts}, methods)
     for i, base in enumerate(methods[:-1]):
         below = [paired_difference(values.loc[m], values.loc[base]) for m in methods[i+1:]]
         table[f'less {base}'] = ['']*(i+1) + [*map(str, below)]
     return table
 
 # %% ../../nbs/11j_beside.ipynb #plot-beside
-def plot_beside(values:pd.DataFrame, # from `measured`
+def plot_beside(values:pd.DataFrame, # from `measured`; NaN: failed
                 what:str='top-1, %', base:str=None): # default: the first method
     "Left, a dot for each seed and a bar at their mean; right, differences with 95 % intervals"
     base = check_choice(base or values.index[0], values.index, 'method')
@@ -84,10 +90,11 @@ def plot_beside(values:pd.DataFrame, # from `measured`
         row, color = values.loc[method], style.colour_of(method)
         axs[0].plot(row, [i]*len(row), 'o', color=color, alpha=.6, mec='none')
         axs[0].plot([row.mean()]*2, [i-.3, i+.3], color=color, lw=2)
-        if method == base: continue
         d = paired_difference(row, values.loc[base])
+        if method == base or not d.pairs: continue
         axs[1].errorbar(d.mean, i, xerr=d.half_width, fmt='o', color=color, capsize=3)
-    axs[0].set(yticks=range(len(values)), yticklabels=values.index, xlabel=what)
+    names = [method + _failed(values.loc[method]) for method in values.index]
+    axs[0].set(yticks=range(len(values)), yticklabels=names, xlabel=what)
     axs[0].set_ylim(len(values)-.5, -.5)
     axs[1].axvline(0, color='k', lw=1, ls=':')
     axs[1].set(xlabel=f'less {base}, with the 95 % interval')

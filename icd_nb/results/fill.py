@@ -14,6 +14,7 @@ import pandas as pd
 from fastcore.basics import groupby
 from ..checkpoint import KEPT
 from ..core import NUMBERS_VERSION
+from ..data import base_dataset
 from ..files import Timeout, alone
 from ..libraries import file_part
 from ..models import cost, create_model
@@ -91,7 +92,7 @@ def checkpoint_of(folder, # None: no folder was given, and no file
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise ValueError(f"checkpoints {str(folder)!r}: there is no such folder")
-    whole, name = dataset.split('-')[0], file_part(teacher)
+    whole, name = base_dataset(dataset), file_part(teacher)
     stems = dict.fromkeys([f'{dataset}-{name}', f'{whole}-{name}', name])
     names = [f'{stem}{end}' for stem in stems for end in ('.safetensors', '.pth', '.pt')]
     for name in names:

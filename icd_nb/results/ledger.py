@@ -156,15 +156,15 @@ def stale(result:dict)->str: # '' where it is fresh
     return f'made with a teacher {name} {weights}, the one in teachers/ is {shipped}'
 
 # %% ../../nbs/12_ledger.ipynb #to-frame
-CONTEXT = ['data', 'precision', 'teacher_weights'] # no run says it, and no table may mix it
+CONTEXT = ['data', 'precision', 'teacher_weights', 'code'] # no run says it, no table mixes it
 _ACCURACIES = ['top1_last', 'top1_best', 'top5_last', 'seconds']
 COLUMNS = ['label', 'recipe', 'stale', 'dataset', 'teacher', 'student', 'method', 'seed',
-           'scales', 'gamma', 'epochs', 'bs', 'lr', *_ACCURACIES, 'error', *CONTEXT, 'code',
+           'scales', 'gamma', 'epochs', 'bs', 'lr', *_ACCURACIES, 'error', *CONTEXT,
            'hardware', 'about_teacher', 'settings']
 
 def recipe_key(settings:dict)->str:
     "A hash of what a run says about itself, whatever its seed"
-    context = ('seed', 'code', *CONTEXT)
+    context = ('seed', *CONTEXT)
     return short_hash({k: v for k, v in settings.items() if v is not None and k not in context})
 
 def _row(result):
@@ -172,6 +172,7 @@ def _row(result):
     found = {k: result.get(k) for k in (*_ACCURACIES, 'seed', 'error')}
     return s | found | dict(
         label=recipe_title(s), recipe=recipe_key(s), stale=stale(result), settings=s,
+        code=s.get('code', 1),
         about_teacher=result if s['method'] == 'teacher' else result.get('teacher'),
         hardware=result.get('versions', {}).get('hardware', '–'))
 

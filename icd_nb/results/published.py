@@ -12,7 +12,7 @@ from functools import lru_cache
 from importlib import resources
 from ..core import read_json
 from ..data import DATASETS, base_dataset
-from ..losses import METHODS
+from ..losses import METHODS, remembered
 from ..methods import as_published, record_of, uses_gamma
 from ..recipe import CHOSEN, RECIPES, Recipe, default_lr
 from .run import CHOSEN_SAID, Run, dataset_record
@@ -112,7 +112,7 @@ def epoch_of(figure:dict)->str:
     copied = any('last epoch' in known['paper'] for known in figures_with(where))
     return 'last' if copied else 'best'
 
-@lru_cache(maxsize=None)
+@remembered
 def published_figure(run:Run)->dict: # None where there is none
     "The published figure that a run may be compared with, and its `epoch`"
     if not is_full_recipe(run.settings): return None

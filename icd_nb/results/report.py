@@ -21,7 +21,7 @@ from .ledger import CONTEXT, to_frame
 from .published import recipe_title
 from .run import planned_runs, run_of, teacher_run, used_line, used_parameters
 from .stats import mean_std, plus_minus
-from .tables import result_row, shown_table, table_text
+from .tables import result_row, shown_table, split_contexts, table_text
 from ..speed import Speed
 from ..watch import tracker
 
@@ -79,17 +79,24 @@ def plan_text(lab:Lab, p:dict, weights=None, # path of the teacher's; None: it w
 # %% ../../nbs/12e_report.ipynb #summary
 def summary_rows(results, base:str='kd')->list: # dicts
     "One row for results that differ in the seed alone, against those of the method `base`"
-    frame = to_frame(results)
-    same = frame.groupby(['recipe', 'code', *CONTEXT], sort=False, dropna=False)
-    groups = [group for _, group in same]
+    groups = split_contexts(to_frame(results))
+    differ = [k for k, values in zip(CONTEXT, zip(*groups)) if len({*values}) > 1]
+    return [row | {k: getattr(context, k) for k in differ} # which of several a row is of
+            for context, frame in groups.items() for row in _rows(frame, base)]
+
+def _rows(frame, base): # of one context
+    groups = [group for _, group in frame.groupby('recipe', sort=False)]
     against = next((group for group in groups if group.method.iat[0] == base), None)
     return [result_row(run_of(group.settings.iat[0]), group, base,
                        None if group is against else against) for group in groups]
+
+def _differ(rows): return [k for k in CONTEXT if any(k in row for row in rows)]
 
 def result_table(results, base:str='kd', format='markdown')->str:
     "The table of some results, each method against `base`"
     rows = summary_rows(results, base)
     table = shown_table(rows)
+    for k in _differ(rows): table[k.replace('_', ' ')] = [row[k] for row in rows]
     table['s per run'] = [plus_minus(row['seconds']).split('.')[0] for row in rows]
     table = table.loc[:, (table != '–').any()] # a column that is empty says nothing
     return table_text(rows, table, format)
@@ -133,11 +140,15 @@ _KEYS = ('schema', 'method', 'seed', 'top1_last', 'top1_best', 'top5_last', 'top
 def write_report(p:dict, # filled parameters
                  teacher:dict, # as `Lab.about_teacher`
                  results, path,
+                 base:str='kd', # the method that the others are compared with
                  **more # further entries
                 )->dict:
     "`result.json`: the settings, one line per run, and the summary that the table shows"
-    runs = [{k: o[k] for k in _KEYS if k in o} for o in results]
-    summary = {row['method']: row for row in summary_rows(results)}
+    rows, summary = summary_rows(results, base), {}
+    others = [row for row in rows if summary.setdefault(row['method'], row) is not row]
+    if others: more['other_rows'] = others
+    runs = [{k: o[k] for k in _KEYS if k in o} |
+            {k: o['settings'].get(k) for k in _differ(rows)} for o in results]
     versions = results[0]['versions'] if results else {}
     report = dict(settings=used_parameters(p), teacher=teacher, runs=runs, summary=summary,
                   versions=versions, **more)

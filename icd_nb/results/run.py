@@ -9,14 +9,13 @@ __all__ = ['CHOSEN_SAID', 'RUN_PARAMETERS', 'Run', 'used_line', 'run_of', 'datas
 # %% ../../nbs/11_run.ipynb #run-imports
 import math, re
 from dataclasses import asdict, dataclass, fields, replace
-from functools import lru_cache
 from pathlib import Path
 from fastcore.basics import patch
 from ..core import check_choice, parse_scales, short_hash
 from ..data import DATASETS, DataSet, base_dataset, load_data
 from ..hints.terms import hint_names
 from ..kd import smoothed
-from ..losses import METHODS, objective
+from ..losses import METHODS, objective, remembered
 from ..methods import Published, as_published, hyper_defaults, pair_scales, user_made, uses_gamma
 from ..libraries import check_library_name, library_of
 from ..models import check_model
@@ -141,7 +140,7 @@ def settings(self:Run)->dict:
     found = _settings.__wrapped__ if user_made(self.method) else _settings # code can be edited
     return {k: dict(v) if isinstance(v, dict) else v for k, v in found(self).items()}
 
-@lru_cache(maxsize=None)
+@remembered
 def _settings(run):
     recipe, made = run.recipe, run.objective
     every = asdict(run) | dict(lr=recipe.lr, scales=list(run.scales), hyper=dict(run.hyper),

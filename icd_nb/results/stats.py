@@ -39,16 +39,19 @@ class Difference(NamedTuple):
         if abs(self.mean) <= self.half_width: return 'not told apart'
         return 'ahead' if self.mean > 0 else 'behind'
 
+def _half_width(values): # of the 95 % interval of their mean, where there are two or more
+    n = len(values)
+    return float(stats.t.ppf(.975, n-1))*stdev(values)/n**.5
+
 def paired_difference(ours, base)->Difference: # each a Series or a dict: seed → accuracy
     "How much higher `ours` is than `base`, seed by seed"
     a, b = (pd.Series(o, dtype=float) for o in (ours, base))
     d = (a - b).dropna().sort_index().tolist()
-    n = len(d)
-    if n < 2: return Difference(d[0] if d else None, None, n)
-    return Difference(mean(d), float(stats.t.ppf(.975, n-1))*stdev(d)/n**.5, n)
+    if len(d) < 2: return Difference(d[0] if d else None, None, len(d))
+    return Difference(mean(d), _half_width(d), len(d))
 
 # %% ../../nbs/11a_stats.ipynb #differs
 def differs_from(value:float, ours)->bool: # None where that cannot be said
-    "Is `value` more than two standard errors from the mean of `ours`?"
-    middle, spread = mean_std(ours)
-    return None if spread is None else abs(middle-value) > 2*spread/len(ours)**.5
+    "Does `value` lie outside the 95 % interval of the mean of `ours`?"
+    ours = [float(v) for v in ours if pd.notna(v)]
+    return abs(mean(ours)-value) > _half_width(ours) if len(ours) > 1 else None

@@ -122,7 +122,8 @@ def train(self:Study):
         if 'error' in result: print(result['error'])
     more = self._say_cost() if self.choice else {}
     if is_first():
-        write_report(self.p, lab.about_teacher, self._results, lab.folder/'result.json', **more)
+        write_report(self.p, lab.about_teacher, self._results, lab.folder/'result.json',
+                     self.base, **more)
 
 @patch(as_prop=True)
 def results(self:Study)->list: # one dict for each run

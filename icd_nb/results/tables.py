@@ -7,8 +7,10 @@ __all__ = ['runs_of', 'split_contexts', 'pair_groups', 'main_group', 'result_row
            'our_texts', 'shown_table', 'table_text', 'pair_methods', 'pair_table', 'pair_heading', 'published_table']
 
 # %% ../../nbs/12a_tables.ipynb #tables-imports
+from collections import namedtuple
 from string import ascii_lowercase
 import pandas as pd
+from ..core import NUMBERS_VERSION
 from ..methods import methods_of, record_of
 from .export import as_paragraph, export_table
 from ..evaluation import near_chance
@@ -24,13 +26,15 @@ def runs_of(run:Run, frame)->pd.DataFrame:
     "The results of a run, whatever their seed"
     return frame[frame.recipe == recipe_key(run.settings)]
 
-def split_contexts(frame)->dict: # images, precision and teacher's weights → results
+_Context = namedtuple('Context', CONTEXT)
+
+def split_contexts(frame)->dict: # images, precision, teacher's weights and version → results
     "The results that may stand in one table, the largest table first"
-    contexts = [*frame[CONTEXT].itertuples(index=False, name=None)]
-    taught = {k[:2] for k in contexts if k[2]}
-    keys = [k for k in dict.fromkeys(contexts) if k[2] or k[:2] not in taught]
-    def is_in(key): return [context in (key, (*key[:2], None)) for context in contexts]
-    groups = {key: frame[is_in(key)] for key in keys}
+    contexts = [*map(_Context._make, frame[CONTEXT].itertuples(index=False, name=None))]
+    def alone(key): return key._replace(teacher_weights=None)
+    taught = {alone(k) for k in contexts if k.teacher_weights}
+    keys = [k for k in dict.fromkeys(contexts) if k.teacher_weights or k not in taught]
+    groups = {k: frame[[context in (k, alone(k)) for context in contexts]] for k in keys}
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
 def pair_groups(pair:Run, frame)->dict: # as `split_contexts`; one empty group where there is none
@@ -38,7 +42,7 @@ def pair_groups(pair:Run, frame)->dict: # as `split_contexts`; one empty group w
     same_student = (frame.method != 'teacher') & (frame.student == pair.student)
     same_recipe = frame.label == recipe_title(pair.settings)
     found = frame[same_student & same_recipe & frame.teacher.isin([pair.teacher, None])]
-    return split_contexts(found) or {(None,)*3: found}
+    return split_contexts(found) or {_Context(**dict.fromkeys(CONTEXT)): found}
 
 def main_group(pair:Run, frame)->pd.DataFrame:
     "The largest set of a pair's results that may stand in one table"
@@ -136,9 +140,11 @@ def _teacher_line(pair, weights, group, frame): # its accuracy, ours and publish
     if known and is_full_recipe(pair.settings): text += f", published {known['top1']:.2f}"
     return f'Teacher {paper_name(pair.teacher)}: {text}. {remark}'.rstrip()
 
-def _context_line(images, precision, weights):
+def _context_line(context):
+    weights, code = context.teacher_weights, context.code
     who = f"teacher's weights {weights}" if weights else 'the student alone'
-    return f' Images {images}, {precision}, {who}.'
+    old = '' if code == NUMBERS_VERSION else f', version {code} of the numbers'
+    return f' Images {context.data}, {context.precision}, {who}{old}.'
 
 def pair_methods(pair:Run, frame)->list:
     "The methods of a pair's table: logit and feature methods, and others that have a number"
@@ -148,7 +154,7 @@ def pair_methods(pair:Run, frame)->list:
 
 def pair_table(pair:Run, frame, methods=None, # default: those of `pair_methods`
                format='markdown')->str:
-    "The tables of a pair: one for each set of images, precision and teacher, never mixed"
+    "The tables of a pair: one for each set of images, precision, teacher, version of the numbers"
     methods, groups = methods or pair_methods(pair, frame), pair_groups(pair, frame)
     rows = {context: pair_rows(pair, group, methods) for context, group in groups.items()}
     if format == 'csv':
@@ -157,8 +163,8 @@ def pair_table(pair:Run, frame, methods=None, # default: those of `pair_methods`
         return export_table(pd.concat(tables), format)
     blocks = [pair_heading(pair, format)]
     for context, group in groups.items():
-        line = _teacher_line(pair, context[2], group, frame)
-        if len(groups) > 1: line += _context_line(*context)
+        line = _teacher_line(pair, context.teacher_weights, group, frame)
+        if len(groups) > 1: line += _context_line(context)
         table = table_text(rows[context], shown_table(rows[context]), format)
         blocks += [as_paragraph(line, format), table]
     return '\n\n'.join(blocks)
