@@ -6,21 +6,25 @@
 __all__ = ['Seen', 'LoaderData', 'check_data']
 
 # %% ../../nbs/01m_loaders.ipynb #loaders-imports
-import inspect, re
+import inspect, os, re
 from collections import namedtuple
 from itertools import chain
 from math import prod
-import torch
+import numpy as np, torch
 from fastcore.basics import patch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset
 from ..core import fingerprint, get_device, seed_of, short_hash
 from ..params import checked, shown, whole_number
 from ..ranks import own_share
+from ..sources import code_of, is_own
 from .batches import Batch
 
 # %% ../../nbs/01m_loaders.ipynb #labels
 def _label(item): # of an image, or of its pixels
-    if isinstance(item, (tuple, list)) and len(item) > 1: return torch.as_tensor(item[1])
+    if isinstance(item, (tuple, list)) and len(item) > 1:
+        if not isinstance(item[1], (str, bytes)): return torch.as_tensor(item[1])
+        raise ValueError(f"a label is the number of a class, such as 3, not {item[1]!r}: give "
+                         "each its place in the list of class names")
     raise ValueError(f"what it holds is {shown(item)}; give a data set of pairs (image, label), "
                      "such as TensorDataset(images, labels)")
 
@@ -28,13 +32,34 @@ def _labels(dataset)->torch.Tensor: # int64 `[N]`, or `[N,H,W]` of pixels
     if isinstance(dataset, Subset):
         return _labels(dataset.dataset)[torch.as_tensor(dataset.indices)]
     known = getattr(dataset, 'targets', None)
-    y = torch.stack([*map(_label, dataset)]) if known is None else torch.as_tensor(known)
-    if torch.equal(y.long().to(y.dtype), y): return y.long()
-    raise ValueError("a label is the number of a class, such as 3, and here are fractions")
+    if known is None: known = torch.stack([_label(dataset[i]) for i in range(len(dataset))])
+    _label((None, known[0]))
+    return _class_numbers(torch.as_tensor(known))
+
+def _class_numbers(y):
+    def wrong(what): return ValueError(f"a label is the number of a class, such as 3, and {what}")
+    if not torch.equal(y.long().to(y.dtype), y): raise wrong("here are fractions")
+    if y.min() < 0: raise wrong(f"here is {y.min().item()}: classes are counted from 0")
+    if y.ndim == 2 and y.shape[1] > 1 and y.max() == 1 and (y.sum(1) == 1).all():
+        raise wrong(f"here are rows of {y.shape[1]} with a single 1: give labels.argmax(1)")
+    return y.long()
 
 def _read_labels(dataset, where):
     try: return _labels(dataset)
     except (ValueError, TypeError, RuntimeError) as e: raise ValueError(f"{where}: {e}") from e
+
+def _class_names(dataset): # None where it has none
+    names = getattr(dataset, 'classes', None)
+    inside = getattr(dataset, 'dataset', None)
+    return _class_names(inside) if names is None and inside is not None else names
+
+def _check_same_classes(parts):
+    train, test = map(_class_names, parts)
+    if None in (train, test) or [*train] == [*test]: return
+    apart = sorted({*map(str, train)} ^ {*map(str, test)})
+    what = f"{', '.join(apart)} is in one of them only" if apart else "their order differs"
+    raise ValueError("the classes of the training and of the test set are numbered differently: "
+                     f"{what}; both need all classes, in the same order")
 
 def _dataset(part, where)->Dataset:
     dataset = getattr(part, 'dataset', part) if isinstance(part, DataLoader) else part
@@ -65,10 +90,15 @@ def _nested(transform)->list: # it and all those inside it
     return [transform, *chain.from_iterable(map(_nested, inside))]
 
 def _in_words(transform)->str: # the same in every process
-    if inspect.isfunction(transform): return f'{transform.__module__}.{transform.__qualname__}'
-    silent = [o for o in _nested(transform) if type(o).__repr__ is object.__repr__]
-    said = ' '.join([repr(transform), *(repr(getattr(o, '__dict__', '')) for o in silent)])
-    return re.sub(' at 0x[0-9a-fA-F]+', '', said)
+    if inspect.isfunction(transform): said = f'{transform.__module__}.{transform.__qualname__}'
+    else:
+        silent = [o for o in _nested(transform) if type(o).__repr__ is object.__repr__]
+        said = ' '.join([repr(transform), *(repr(getattr(o, '__dict__', '')) for o in silent)])
+    code = [code_of(o) for o in _coded(transform) if is_own(o)]
+    return re.sub(' at 0x[0-9a-fA-F]+', '', ' '.join([said, *code]))
+
+def _coded(transform): # the functions and classes in it
+    return [o if inspect.isfunction(o) else type(o) for o in _nested(transform)]
 
 def _ways(dataset)->list: # the transforms of a data set, and of those inside it
     own = getattr(dataset, 'transform', None) or getattr(dataset, 'transforms', None)
@@ -76,6 +106,18 @@ def _ways(dataset)->list: # the transforms of a data set, and of those inside it
     if isinstance(dataset, ConcatDataset): inside = dataset.datasets
     sets = [o for o in inside if isinstance(o, Dataset)]
     return [_in_words(own), *chain.from_iterable(map(_ways, sets))]
+
+def _raw(dataset)->list: # what can be told of its images without loading one after the other
+    inside = [getattr(dataset, 'dataset', None)]
+    if isinstance(dataset, ConcatDataset): inside = dataset.datasets
+    arrays = [*getattr(dataset, 'tensors', ()), getattr(dataset, 'data', None)]
+    found = [fingerprint(torch.as_tensor(o)) for o in arrays if isinstance(o, _ARRAYS)]
+    files = [o[0] for o in getattr(dataset, 'samples', ()) if isinstance(o, (tuple, list))]
+    few = files[::max(1, len(files)//1000)] # a thousand tell
+    found += [short_hash([os.path.getsize(o) for o in few if os.path.isfile(o)])]*bool(files)
+    return found + [o for part in inside if isinstance(part, Dataset) for o in _raw(part)]
+
+_ARRAYS = torch.Tensor, np.ndarray
 
 class _Numbered(Dataset): # items with their number
     def __init__(self, dataset): self.dataset = dataset
@@ -96,7 +138,8 @@ class LoaderData:
         self.sizes = [len(o) for o in parts] # images for training, for the test
         self.train_y, self.test_y = (_read_labels(part, where).flatten()
                                      for part, where in zip(parts, ('train', 'test')))
-        known = classes or getattr(parts[0], 'classes', range(int(self.train_y.max())+1))
+        _check_same_classes(parts)
+        known = classes or _class_names(parts[0]) or range(int(self.train_y.max())+1)
         self.classes = [str(o) for o in known]
         if max(self.train_y.max(), self.test_y.max()) >= self.num_classes: raise ValueError(
             f"labels go up to {max(self.train_y.max(), self.test_y.max())}, and there are "
@@ -108,7 +151,8 @@ class LoaderData:
         is_image = first.x.ndim == 4
         self.augment = Seen(first.x.shape[-1] if is_image else round(prod(first.x.shape[2:])**.5))
         images = fingerprint(self.train_y, self.test_y, first.x)
-        self.fingerprint = short_hash([images, *chain.from_iterable(map(_ways, parts))])
+        ways, raw = (chain.from_iterable(map(f, parts)) for f in (_ways, _raw))
+        self.fingerprint = short_hash([images, *ways, *raw])
 
     @property
     def num_classes(self): return len(self.classes)
