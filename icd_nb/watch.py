@@ -7,7 +7,6 @@ __all__ = ['TRACKERS', 'flat_record', 'TensorBoard', 'WandB', 'tracker']
 
 # %% ../nbs/08n_watch.ipynb #watch-imports
 import re
-from pathlib import Path
 from .core import check_choice, runs_home, short_hash
 from .extras import optional
 from .files import writing

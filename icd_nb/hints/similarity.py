@@ -7,9 +7,9 @@ __all__ = ['METRICS', 'centred_features', 'cross_norms', 'orthonormal', 'MeansNo
            'rbf_cka', 'r2_cca', 'unbiased_products', 'minibatch_cka']
 
 # %% ../../nbs/07e_similarity.ipynb #similarity-imports
-import math, warnings
+import warnings
 from collections import Counter
-import numpy as np, torch, torch.nn.functional as F
+import torch, torch.nn.functional as F
 from ..core import check_choice
 from ..params import above_0, checked
 from .median import distance_factors, median_sq_distance
