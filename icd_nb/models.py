@@ -10,6 +10,8 @@ __all__ = ['FAMILIES', 'MODELS', 'check_whole', 'check_model', 'create_model', '
 import warnings
 import numpy as np
 import torch, torch.nn as nn
+from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
 from .core import check_choice, kept_modes, nearest
 from .extras import optional
 from .hub import hub_config, hub_file
@@ -85,23 +87,22 @@ def _from_hub(name, num_classes): # with its weights
 
 # %% ../nbs/02_models.ipynb #cost
 @torch.no_grad()
-def cost(model:nn.Module, # with an `nn.AdaptiveAvgPool2d` before its head
-         image_size=32 # side of the image in pixels
-        )->dict: # `params` and `flops` (numbers), `map` (C, H, W)
+def cost(model:nn.Module, image_size=32 # side of the image in pixels
+        )->dict: # `params` and `flops` (numbers), `map` (C, H, W; None: no `AdaptiveAvgPool2d`)
     "The number of a model's weights, its operations for one image, and the shape of its last map"
-    flops, maps = [], []
-    def note(m, args, out):
-        if isinstance(m, nn.AdaptiveAvgPool2d): maps.append(tuple(args[0].shape[1:]))
-        else: flops.append(2 * m.weight.numel() * out[0,0].numel())
-    counted = nn.Conv2d, nn.Linear, nn.AdaptiveAvgPool2d
-    hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, counted)]
-    p = next(model.parameters())
+    maps, size = [], (1, 3, image_size, image_size)
+    def note(m, args, out): maps.append(tuple(args[0].shape[1:]))
+    averages = [m for m in model.modules() if isinstance(m, nn.AdaptiveAvgPool2d)]
+    hooks = [m.register_forward_hook(note) for m in averages]
+    shapes = {k: v.to('meta') for k, v in [*model.named_parameters(), *model.named_buffers()]}
+    x = torch.zeros(size, device='meta', dtype=next(model.parameters()).dtype)
     try:
-        with kept_modes(model):
-            model.eval()(torch.zeros(1, 3, image_size, image_size, device=p.device, dtype=p.dtype))
+        with kept_modes(model), FlopCounterMode(display=False) as counter:
+            functional_call(model.eval(), shapes, x)
     finally:
         for h in hooks: h.remove()
-    return dict(params=sum(p.numel() for p in model.parameters()), flops=sum(flops), map=maps[-1])
+    return dict(params=sum(p.numel() for p in model.parameters()),
+                flops=counter.get_total_flops(), map=maps[-1] if maps else None)
 
 # %% ../nbs/02_models.ipynb #model-table
 def model_table(names=None, # of models; None: the whole zoo

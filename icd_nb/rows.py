@@ -9,7 +9,7 @@ __all__ = ['AFFINE', 'BATCH_NORM', 'trains_batch_norm', 'without_autocast', 'wid
 from collections import Counter
 from dataclasses import dataclass
 from math import prod
-import torch, torch.nn as nn, torch.nn.functional as F
+import torch, torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from .averages import averaged_map, part_of_map, read_otherwise

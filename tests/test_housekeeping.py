@@ -1,5 +1,5 @@
 "Files that other tools read: they parse, and say what settings.ini and the README say"
-import re
+import ast, re
 from configparser import ConfigParser
 import pytest, yaml
 from conftest import ROOT
@@ -27,3 +27,16 @@ def test_what_is_called_is_there():
     for hook in read('.pre-commit-config.yaml')['repos'][0]['hooks']:
         first, *rest = hook['entry'].split()
         assert first.startswith('nbdev_') or (ROOT/rest[0]).exists()
+
+def unused_imports(path):
+    "Names that a module imports and neither uses nor passes on; `import a.b` alone is for what the module does"
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    nodes = [*ast.walk(tree)]
+    imported = {a.asname or a.name for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names}
+    used = {n.id for n in nodes if isinstance(n, ast.Name)}
+    used |= {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)} # `_all_`, annotations
+    return {name for name in imported - used if '.' not in name}
+
+def test_every_import_is_used():
+    found = {p.relative_to(ROOT).as_posix(): unused_imports(p) for p in (ROOT/'icd_nb').rglob('*.py')}
+    assert not {k: v for k, v in found.items() if v}

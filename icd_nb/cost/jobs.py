@@ -141,10 +141,11 @@ def loss_jobs(self:Bench, method)->dict:
 @patch
 def head_jobs(self:Bench, name)->dict:
     "From a student's last map to its scores and back, pooled and scored twice or once"
-    c, h, w = cost(new_network(name), 32)['map']
-    fmap = torch.randn(self.bs, c, h, w, device=self.device, requires_grad=True)
+    shape = cost(new_network(name), 32)['map']
+    if not shape: raise ValueError(f"{name} has no average behind its last map")
+    fmap = torch.randn(self.bs, *shape, device=self.device, requires_grad=True)
     head = nn.Sequential()
-    layers = dict(avgpool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), fc=nn.Linear(c, 100))
+    layers = dict(avgpool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), fc=nn.Linear(shape[0], 100))
     for k, m in layers.items(): head.add_module(k, m)
     head = head.to(self.device)
     gz = torch.randn(self.bs, 100, device=self.device)

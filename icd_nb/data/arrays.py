@@ -6,7 +6,7 @@
 __all__ = ['colour_stats', 'load_npz']
 
 # %% ../../nbs/01l_arrays.ipynb #imports
-import unicodedata, warnings, zipfile, zlib
+import unicodedata, warnings, zipfile
 from math import prod
 from pathlib import Path
 import numpy as np, torch

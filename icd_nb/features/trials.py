@@ -6,7 +6,7 @@
 __all__ = ['observe', 'scores_with', 'value_of', 'descend', 'check_descent']
 
 # %% ../../nbs/06b_trials.ipynb #trials-imports
-import torch, torch.nn as nn
+import torch
 from torch import Tensor
 from ..decoupling import eval_mode
 from ..scores import Scores

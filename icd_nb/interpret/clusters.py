@@ -13,11 +13,11 @@ from matplotlib.patches import Rectangle
 from ..core import check_choice
 from ..extras import optional
 from ..data.augment import centre_view, squares
-from ..data.minibirds import FAMILIES, MARKS, CLASSES, draw
+from ..data.minibirds import MARKS, CLASSES, draw
 from .outputs import OUTPUTS, Outputs, by_name, same_images
 from ..params import checked, several, whole_number
 from ..pooling import cell_boxes, cell_slices
-from ..style import COLOURS, WIDTH
+from ..style import WIDTH
 
 # %% ../../nbs/10c_clusters.ipynb #cell-vectors
 def cell_vectors(out:Outputs, m:int # the scale

@@ -7,7 +7,6 @@ __all__ = ['structure_divergence', 'cells_cka', 'agreement', 'divergence', 'fide
 
 # %% ../../nbs/10d_fidelity.ipynb #fidelity-imports
 import pandas as pd, torch.nn.functional as F
-from ..core import parse_scales
 from ..gram import structure
 from ..hints.similarity import linear_cka
 from .outputs import Outputs, by_name, same_images

@@ -9,6 +9,7 @@ __all__ = ['NO_HINTS', 'ALL', 'distinct_choices', 'hint_methods', 'choice_runs',
 
 # %% ../../nbs/12h_choices.ipynb #choices-imports
 from dataclasses import replace
+from statistics import mean
 import matplotlib.pyplot as plt
 import pandas as pd
 from .. import style
@@ -180,17 +181,29 @@ def differences_in_words(first:str, # the choice that is compared with others
             f"**{_concluded(first, of_all, what)}.**")
 
 # %% ../../nbs/12h_choices.ipynb #choices-spread
-def spread_in_words(frame)->str: # empty where that cannot be said
-    "How far the choices lie apart, and how far the seeds of one choice"
+def _by_seed_and_choice(frame)->list: # a table for each method, of seeds that have every choice
     hinted = frame[frame.choice != NO_HINTS].astype(dict(top1_last=float))
-    groups = hinted.groupby(['method', 'choice']).top1_last
-    by_choice, by_seed = groups.mean().groupby('method').std().mean(), groups.std().mean()
-    if pd.isna(by_choice) or pd.isna(by_seed): return ''
-    choices, seeds = hinted.choice.nunique(), hinted.seed.nunique()
-    return (f"Within a method the means of the {choices} choices have a standard deviation of "
-            f"{by_choice:.2f} points, the students of one choice, which differ in the seed, "
-            f"of {by_seed:.2f}; means of {seeds} such students would spread by "
-            f"{by_seed/seeds**.5:.2f} if the choice did nothing.")
+    tables = [own.pivot(index='seed', columns='choice', values='top1_last')
+              for _, own in hinted.groupby('method')]
+    tables = [table.dropna(axis=1, how='all').dropna() for table in tables]
+    return [table for table in tables if min(table.shape) > 1]
+
+def _left(table): # what its seed and its choice do not say of a student
+    return table.sub(table.mean(axis=1), axis=0) - table.mean() + table.to_numpy().mean()
+
+def spread_in_words(frame)->str: # empty where that cannot be said
+    "How far the choices lie apart, and how far they would if the choice did nothing"
+    tables = _by_seed_and_choice(frame)
+    if not tables: return ''
+    free = sum((n-1)*(choices-1) for n, choices in (table.shape for table in tables))
+    left = sum((_left(table)**2).to_numpy().sum() for table in tables)/free
+    by_choice, by_chance = (mean(values)**.5 for values in zip(
+        *((table.mean().var(), left/len(table)) for table in tables)))
+    choices, seeds = (max(table.shape[axis] for table in tables) for axis in (1, 0))
+    return (f"Within a method the means of the {choices} choices over {seeds} seeds have a "
+            f"standard deviation of {by_choice:.2f} points. All choices share their seeds; what a "
+            f"seed and a choice do not say of a student has one of {left**.5:.2f}, and the means "
+            f"would have one of {by_chance:.2f} if the choice did nothing.")
 
 def choices_in_words(frame)->list: # of paragraphs of Markdown
     "What the data say about the choice of layers, and about hints as such"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ABLATED', 'PUBLISHED', 'set_accuracies', 'rank_correlations', 'regrets', 'searched', 'highest_set', 'judged',
-           'over_seeds', 'judging_table', 'judging_in_words', 'plot_judging', 'scales_tables']
+           'seed_interval', 'judging_table', 'judging_in_words', 'plot_judging', 'scales_tables']
 
 # %% ../../nbs/12j_judging.ipynb #judging-imports
 import matplotlib.pyplot as plt
@@ -90,8 +90,8 @@ _COLUMNS = ('chosen', 'rank correlation', 'regret', 'against a search', 'highest
 
 def _sets(names): return ' or '.join(names.unique())
 
-def over_seeds(values:pd.DataFrame, # with `seed`, and the measure
-               measure)->Difference:
+def seed_interval(values:pd.DataFrame, # with `seed`, and the measure
+                  measure)->Difference:
     "The mean of a measure over the seeds, with its 95 % interval"
     by_seed = values.groupby('seed')[measure].mean()
     return paired_difference(by_seed, by_seed*0)
@@ -102,7 +102,7 @@ def judging_table(found:pd.DataFrame, # from `judged`, of one or several pairs
     if not len(found): return 'Nothing has been run yet.'
     rows = []
     for key, group in found.groupby([*by], sort=False):
-        means = {said: str(over_seeds(group, measure)) for measure, said in _MEASURES.items()}
+        means = {said: str(seed_interval(group, measure)) for measure, said in _MEASURES.items()}
         names = dict(chosen=_sets(group.chosen), **means, seeds=group.seed.nunique())
         names['highest score'] = _sets(group.highest)
         rows.append(dict(zip(by, key)) | {column: names[column] for column in _COLUMNS})
@@ -113,7 +113,7 @@ def judging_in_words(found:pd.DataFrame, criterion:str)->str: # Markdown; '' whe
     "What the ablations say of a criterion, and of looking at the teacher at all"
     if not len(found): return ''
     of = {name: group for name, group in found.groupby('criterion')}
-    r, cost, search, _ = (over_seeds(of[criterion], measure) for measure in _MEASURES)
+    r, cost, search, _ = (seed_interval(of[criterion], measure) for measure in _MEASURES)
     less = paired_difference(of[criterion].groupby('seed').regret.mean(),
                              of[PUBLISHED].groupby('seed').regret.mean())
     more = paired_difference(of[criterion].groupby('seed').correlation.mean(),

@@ -6,7 +6,7 @@
 __all__ = ['BLOCKS', 'MODELS', 'separable', 'MobileNetV1']
 
 # %% ../../nbs/02ea_mobilenetv1.ipynb #mobilenetv1-imports
-import torch, torch.nn as nn
+import torch.nn as nn
 from .mobilenetv2 import conv_bn_relu
 from .resnet import he_init
 

@@ -6,7 +6,7 @@
 __all__ = ['GROUPS', 'MODELS', 'conv_bn_relu', 'InvertedResidual', 'stem_conv', 'MobileNetV2']
 
 # %% ../../nbs/02e_mobilenet.ipynb #77317210
-import torch, torch.nn as nn
+import torch.nn as nn
 from .resnet import he_init
 
 # %% ../../nbs/02e_mobilenet.ipynb #conv-bn-relu

@@ -7,7 +7,7 @@ __all__ = ['MODELS', 'BasicBlock', 'Bottleneck', 'ResNet']
 
 # %% ../../nbs/02d_resnet_imagenet.ipynb #c2bf16d2
 from functools import partial
-import torch, torch.nn as nn, torch.nn.functional as F
+import torch.nn as nn, torch.nn.functional as F
 from .resnet import conv3x3, first_conv, he_init, shortcut, stage
 
 # %% ../../nbs/02d_resnet_imagenet.ipynb #basicblock

@@ -7,7 +7,7 @@ __all__ = ['MODELS', 'conv_row', 'VGG', 'rows_of']
 
 # %% ../../nbs/02c_vgg.ipynb #0e768ca1
 from functools import partial
-import torch, torch.nn as nn
+import torch.nn as nn
 from .resnet import he_init
 
 # %% ../../nbs/02c_vgg.ipynb #conv-row

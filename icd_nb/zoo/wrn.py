@@ -7,7 +7,7 @@ __all__ = ['MODELS', 'Block', 'Stage', 'WideResNet']
 
 # %% ../../nbs/02b_wrn.ipynb #a899a627
 from functools import partial
-import torch, torch.nn as nn, torch.nn.functional as F
+import torch.nn as nn, torch.nn.functional as F
 from .resnet import conv3x3, first_conv, he_init, stage
 
 # %% ../../nbs/02b_wrn.ipynb #block
