@@ -14,7 +14,7 @@ from .core import check_choice, parse_scales, seed_of
 from .devices import seed_torch
 from .decoupling import eval_mode, Scorer
 from .evaluation import check_network, hits
-from .foreign import LoneImage, first_look, left_alone, start_momentum
+from .foreign import LoneImage, first_look, keep_apart, left_alone, start_momentum
 from .kd import own_objective, smoothed
 from .params import checked, is_a, path_of, text, whole_number
 from .recipe import Recipe, make_optimizer
@@ -125,7 +125,7 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     seed_torch(seed_of(self.seed, 'adapters'), device)
     if teacher is not None: self.build(batch, labels, teacher)
     self.objective.to(device)
-    self.params = [*self.model.parameters(), *self.objective.parameters()]
+    self.params = [*nn.ModuleList([self.model, self.objective]).parameters()] # each once
     self.opt = make_optimizer(self.recipe, self.params, speed.fused,
                               speed.graph and device.type == 'cuda', before)
     self.infinite = {k for k, v in self.model.state_dict().items() if v.isinf().any()}
@@ -138,6 +138,7 @@ def build(self:Student, batch, labels, teacher):
     few = to_model_dtype(batch.x[:2], self.model)
     with left_alone(f'{self.name}: a term', images=few, labels=labels):
         if not self._goes_on: self.objective.bind(self.model, teacher.model, few, labels)
+    keep_apart(self.objective, self.model, teacher.model)
     if self.scales: check_memory(self.name, self.scales, len(batch.x), self.device, batch.x.ndim-2)
     with eval_mode(self.model): s = self.score(batch)
     teacher.watch(self.objective.teacher_layers)
