@@ -55,11 +55,15 @@ def idle_parts(model:nn.Module)->list: # names of modules and parameters
         if inside and inside <= idle and not known: found.append(name)
     return found
 
-def _say_idle(student): # which parts of its network got no gradient
-    idle, kind = idle_parts(student.model), type(student.model).__name__
-    if idle: warnings.warn(f"{student.name}: {', '.join(idle)} of {kind} got no gradient in the "
-                           "first step, so that nothing trains them; switch off auxiliary heads, "
-                           "which cost time and teach nothing")
+def _say_idle(student): # which parts of its network and of its terms got no gradient
+    kind, terms = type(student.model).__name__, student.objective.terms
+    heads = "switch off auxiliary heads, which cost time and teach nothing"
+    use = "let its forward use them, or freeze them by requires_grad_(False)"
+    for name, of, do in [(kind, student.model, heads),
+                         *((f'the term {name}', term, use) for name, term in terms.items())]:
+        if idle := idle_parts(of): warnings.warn(
+            f"{student.name}: {', '.join(idle)} of {name} got no gradient in the first step, "
+            f"so that nothing trains them; {do}")
 
 # %% ../nbs/08e_foreign.ipynb #first-look
 _MAY_READ = ("a term reads s.local and t.local where it says needs_local = True, and the outputs "
@@ -82,6 +86,16 @@ def left_alone(who:str, **seen): # a tensor, or several, by what they are
     yield
     _check_unchanged(who, before, _versions(seen))
 
+def _known(objective): # what the optimizer and a checkpoint know of it, by name
+    params = {k: id(p) for k, p in objective.named_parameters()}
+    return dict.fromkeys(objective.state_dict()) | params
+
+def _check_made(who, before, now): # from `_known`
+    late = [k.removeprefix('terms.') for k in now if now[k] != before.get(k, '')]
+    if late: raise ValueError(
+        f"{who}: the first step made {', '.join(late)} in its objective, which the optimizer does "
+        "not train and a checkpoint does not know: make it in __init__ or build of the term")
+
 @contextmanager
 def first_look(student, s, t, y): # a `Student`, scores of it and of the teacher, labels
     "Inside it, in the first step, the terms of its objective are looked at; compiled ones together"
@@ -89,7 +103,7 @@ def first_look(student, s, t, y): # a `Student`, scores of it and of the teacher
     there = [o for o in (s, t) if o is not None]
     seen = dict(scores=[(o.logits, o.local, o.feats) for o in there], labels=y,
                 index=[o.index for o in there])
-    who, before = student.name, _versions(seen)
+    who, before, known = student.name, _versions(seen), _known(student.objective)
     terms = {} if student.piece else student.objective.terms
     check_gradient(s.logits, who)
     def look(name):
@@ -102,6 +116,7 @@ def first_look(student, s, t, y): # a `Student`, scores of it and of the teacher
     hooks = [term.register_forward_hook(look(name)) for name, term in terms.items()]
     try:
         with left_alone(f'{who}: a term', **seen): yield
+        _check_made(who, known, _known(student.objective))
         student.looked = True
         _say_idle(student)
     except (AttributeError, LookupError) as e:
