@@ -18,7 +18,7 @@ from .information import adaptive_structure_loss
 from .kd import CE, DKD, KD, NKD, dkd_loss, kd_loss, nkd_loss
 from .params import above_0, checked, from_0, yes_or_no
 from .scores import at_class, check_labels, in_single, score_pair
-from .terms import CellLoss, Objective, Term, Warmup, losses_of
+from .terms import CellLoss, Objective, Term, Warmup, Wrapped, losses_of
 _all_ = ['CE', 'KD', 'DKD', 'NKD', 'kd_loss', 'dkd_loss', 'nkd_loss', 'Term', 'Objective']
 
 # %% ../nbs/06_losses.ipynb #sdd-weights
@@ -36,19 +36,21 @@ def sdd_weights(cell:Tensor, # the teacher's verdict on each cell `[B,P]`: class
     return torch.where(complementary(cell, whole), differ, agree)
 
 # %% ../nbs/06_losses.ipynb #sdd
-class SDD(Term):
+class SDD(Wrapped):
     "A `CellLoss` on all cells; complementary ones count `beta` times (arXiv 2403.13512)"
-    needs_local = True
+    needs_local = needs_teacher = True
     def __init__(self, inner:CellLoss, beta:float=2., right:str='label', keep:str='both'):
-        super().__init__()
         if not isinstance(inner, CellLoss):
             raise ValueError("SDD takes a loss of single cells, "
                              f"such as KD(), DKD() or NKD(), not {inner!r}")
         check_choice(right, ('label', 'whole'), 'meaning of right')
         check_choice(keep, _KEEP, 'choice of cells')
-        self.inner, self.right, self.keep = inner, right, keep
+        super().__init__(inner)
+        self.right, self.keep = right, keep
         self.beta = checked(beta, from_0, 'SDD: beta')
         self.name = f'sd_{inner.name}'
+    @property
+    def inner(self): return self.term
     def _verdict(self, t, y, local): # the class, or whether it is right, `[B,P]` or `[B]`
         if self.right == 'whole': return t.top_class(local)
         z = t.local.transpose(1, 2) if local else t.logits

@@ -212,7 +212,7 @@ def check(self:Objective, s:Scores, t:Scores):
 def _in_words(term)->str:
     if isinstance(term, Warmup):
         return f'{_in_words(term.term)}; at full strength after {term.epochs:g} epochs'
-    doc = type(term.term if isinstance(term, Wrapped) else term).__doc__
+    doc = type(term).__doc__
     return doc.strip().splitlines()[0] if doc else '–'
 
 @patch

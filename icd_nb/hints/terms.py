@@ -15,7 +15,7 @@ from .points import HintPoints, even_points
 from ..losses import method
 from ..params import checked, is_a
 from ..records import published
-from ..terms import Objective, Term
+from ..terms import Objective, Term, Wrapped
 
 # %% ../../nbs/07i_hint_terms.ipynb #hint-names
 _NO_HINTS = ("give the teacher's layers, as in hints=['layer1.0', 'layer3.2'], "
@@ -52,28 +52,21 @@ def hint_pairs(student, x, # a network and a few images
 # %% ../../nbs/07i_hint_terms.ipynb #at-hint-points
 PARTS = dict(all=slice(None), rest=slice(-1), last=slice(-1, None))
 
-class AtHints(Term):
+class AtHints(Wrapped):
     "A feature term between hint points of the teacher and layers of the student"
     def __init__(self, term:Term, # a feature term without layers of its own
                  hints, # as for `hint_names`
                  student_hints=None, # the student's layers; default: evenly spaced blocks
                  part:str='all'): # of the points: `all`, all but the last (`rest`), or the `last`
-        super().__init__()
         checked(term, is_a(Term, 'a feature term, such as AT()'), 'AtHints: term')
         check_choice(part, PARTS, 'part of the hint points')
-        self.term, self.name = term, f'{term.name}_hints'
+        super().__init__(term)
+        self.name = f'{term.name}_hints'
         self.hints, self.student_hints, self.part = hint_names(hints), student_hints, part
-    @property
-    def student_layers(self): return self.term.student_layers
-    @property
-    def teacher_layers(self): return self.term.teacher_layers
-    def factor(self, epoch): return self.term.factor(epoch)
     def bind(self, student, teacher, x, labels=None):
         pairs = hint_pairs(student, x, self.hints, self.student_hints)
         self.term.chosen = pairs[PARTS[self.part]]
         self.term.bind(student, teacher, x, labels)
-    def build(self, s, t): self.term.build(s, t)
-    def forward(self, s, t, y): return self.term(s, t, y)
 
 # %% ../../nbs/07i_hint_terms.ipynb #at-hints
 def at_hints(weight, term, hints, student_hints=None, part='all', with_kd=1., **hyper)->Objective:
