@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'sdd_weights', 'SDD', 'sdd_kd_loss', 'sdd_dkd_loss', 'sdd_nkd_loss', 'Structure', 'icd_loss', 'method',
-           'objective', 'CE', 'KD', 'DKD', 'NKD', 'kd_loss', 'dkd_loss', 'nkd_loss', 'Term', 'Objective']
+           'hyper_defaults', 'objective', 'CE', 'KD', 'DKD', 'NKD', 'kd_loss', 'dkd_loss', 'nkd_loss', 'Term',
+           'Objective']
 
 # %% ../nbs/06_losses.ipynb #fe8c55e7
 import inspect, torch
@@ -15,7 +16,7 @@ from .core import check_choice, parse_scales
 from .decoupling import complementary
 from .gram import scale_weights, structure_loss, structures
 from .information import adaptive_structure_loss
-from .kd import CE, DKD, KD, NKD, dkd_loss, kd_loss, nkd_loss
+from .kd import CE, DKD, KD, NKD, beside_ce, dkd_loss, kd_loss, nkd_loss
 from .params import above_0, checked, from_0, yes_or_no
 from .scores import at_class, check_labels, in_single, score_pair
 from .terms import CellLoss, Objective, Term, Warmup, Wrapped, losses_of
@@ -193,9 +194,30 @@ for _base in ('kd', 'dkd', 'nkd'): METHODS[f'icd_{_base}'] = _icd(f'sd_{_base}')
 
 # %% ../nbs/06_losses.ipynb #objective-2
 @cache
-def _hyper_names(maker)->frozenset: # `inspect` is slow, and a table asks a thousand times
-    every = inspect.signature(maker).parameters.values()
-    return frozenset(p.name for p in every if p.default is not p.empty)
+def _parameters(maker): # name → default, and what collects others; `inspect` is slow
+    given = inspect.signature(maker).parameters.values()
+    more = [p.name for p in given if p.kind == p.VAR_KEYWORD]
+    return {p.name: p.default for p in given if p.default is not p.empty}, *more
+
+def hyper_defaults(method:str # a name in `METHODS`, or a sum such as `icd_kd+at`
+                  )->dict: # name → value
+    "The hyper-parameters of a method with their defaults; of a sum the first name's come first"
+    first, *others = method.split('+')
+    if others: return hyper_defaults('+'.join(others)) | hyper_defaults(first)
+    own, more = _parameters(METHODS[first.strip()])
+    if first.startswith('icd_'): return hyper_defaults(f'sd_{first[4:]}') | own
+    return _parameters(beside_ce)[0] | own if more == 'hyper' else dict(own)
+
+def _hands_on(name): # may this method, a user's own, hand others on to any method?
+    maker = METHODS[name]
+    return not maker.__module__.startswith('icd_nb.') and _parameters(maker)[1][0] != '_'
+
+def _check_known(hyper, names): # does one of these methods have them?
+    asked, of = METHODS if any(map(_hands_on, names)) else names, '+'.join(names)
+    known = sorted({k for name in asked for k in hyper_defaults(name)})
+    for name in hyper:
+        if not known: raise ValueError(f"{of} has no hyper-parameters, and {name} was given")
+        check_choice(name, known, f'hyper-parameter of {of}')
 
 def objective(method:str, # a name in `METHODS`, or a sum such as `icd_kd+at`
               scales=None, # of the cells that the student is trained on; default: `(1,2,4)`
@@ -206,11 +228,10 @@ def objective(method:str, # a name in `METHODS`, or a sum such as `icd_kd+at`
     if not isinstance(method, str): raise ValueError(
         f"the method {method!r} is no name; write one such as 'icd_kd', or 'icd_kd+at'")
     checked(gamma, from_0, 'objective: gamma')
-    names = sorted(frozenset().union(*map(_hyper_names, METHODS.values())))
-    for name in hyper: check_choice(name, names, 'hyper-parameter')
+    names = [check_choice(name.strip(), METHODS, 'method') for name in method.split('+')]
+    _check_known(hyper, names)
     own = None if scales is None else parse_scales(scales)
-    makers = [METHODS[check_choice(name.strip(), METHODS, 'method')] for name in method.split('+')]
-    first, *others = [make(own or (1,2,4), gamma, **hyper) for make in makers]
+    first, *others = [METHODS[name](own or (1,2,4), gamma, **hyper) for name in names]
     more = [(w, term) for other in others for _, w, term in Objective(other).items()
             if not term.beside]
     made = Objective(first, *more)

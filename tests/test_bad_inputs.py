@@ -136,6 +136,7 @@ def hyper_rows(): # temperatures and weights
     yield 'objective', objective, [None, 5, '', [], 'kdd', 'kd+', 'kd+x'], 'method'
     yield 'objective: scales', lambda v: objective('icd_kd', v), NO_SCALES[1:], 'scales'
     yield 'objective: unknown', lambda v: objective('kd', **{v: 1}), ['temp', 'x', 'Beta'], 'unknown hyper-parameter'
+    yield "objective: another method's", lambda v: objective('kd', **{v: 1}), ['beta', 'dkd_beta', 'with_kd'], 'There are: T, ce_weight, kd_weight'
 
 def idea_rows(): # pooling, scores, Gram
     no_map = [None, 3, 'x', X.numpy(), X.long(), X[0, 0], X[..., :0], X[None, None], X.tolist()]
