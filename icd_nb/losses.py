@@ -8,7 +8,7 @@ __all__ = ['METHODS', 'sdd_weights', 'SDD', 'sdd_kd_loss', 'sdd_dkd_loss', 'sdd_
            'Objective']
 
 # %% ../nbs/06_losses.ipynb #fe8c55e7
-import inspect, torch
+import inspect, re, torch
 from functools import cache
 from torch import Tensor
 from .centred import centred
@@ -131,12 +131,22 @@ def icd_loss(s:Tensor, # student local logits `[B,K,P]`
 # %% ../nbs/06_losses.ipynb #method
 METHODS = {}
 
+def _check_new(name, f): # may this function have the name? its own cell may run again
+    old = METHODS.get(name, f)
+    places = {old.__module__, f.__module__}
+    again = '__main__' in places and old.__qualname__ == f.__qualname__ # as in a room's notebook
+    if len(places) > 1 and not again: raise ValueError(
+        f"there is a method {name!r} already, of {old.__module__}: give yours another name")
+
 def method(name:str): # as users write it
     "Register a function that makes an `Objective`; its docstring names the source of its numbers"
+    if not isinstance(name, str) or not re.fullmatch(r'[^\s+,/]+', name): raise ValueError(
+        f"{name!r} cannot be the name of a method: leave out spaces, '+', ',' and '/'")
     def register(f):
         try: inspect.signature(f).bind((1,2,4), 2., something='else')
         except TypeError as e: raise ValueError(
             f"the method {name!r} is a function of (scales, gamma, **hyper): {e}") from None
+        _check_new(name, f)
         METHODS[name] = f
         return f
     return register
@@ -204,9 +214,10 @@ def hyper_defaults(method:str # a name in `METHODS`, or a sum such as `icd_kd+at
     "The hyper-parameters of a method with their defaults; of a sum the first name's come first"
     first, *others = method.split('+')
     if others: return hyper_defaults('+'.join(others)) | hyper_defaults(first)
-    own, more = _parameters(METHODS[first.strip()])
-    if first.startswith('icd_'): return hyper_defaults(f'sd_{first[4:]}') | own
-    return _parameters(beside_ce)[0] | own if more == 'hyper' else dict(own)
+    own, more = _parameters(METHODS[first := first.strip()])
+    base = f'sd_{first[4:]}' if first.startswith('icd_') else ''
+    others = hyper_defaults(base) if base in METHODS else _parameters(beside_ce)[0]
+    return others | own if more == 'hyper' else dict(own)
 
 def _hands_on(name): # may this method, a user's own, hand others on to any method?
     maker = METHODS[name]
@@ -232,8 +243,7 @@ def objective(method:str, # a name in `METHODS`, or a sum such as `icd_kd+at`
     _check_known(hyper, names)
     own = None if scales is None else parse_scales(scales)
     first, *others = [METHODS[name](own or (1,2,4), gamma, **hyper) for name in names]
-    more = [(w, term) for other in others for _, w, term in Objective(other).items()
-            if not term.beside]
+    more = [(w, term) for o in others for _, w, term in Objective(o).items() if not term.beside]
     made = Objective(first, *more)
     made.scales = own
     return made

@@ -111,6 +111,8 @@ class Warmup(Wrapped):
         return self.term.factor(epoch) * part
 
 # %% ../nbs/05a_terms.ipynb #objective
+_TAKEN = {'', 'total', *dir(nn.ModuleDict())} # no names of terms
+
 class Objective(_Summand, nn.Module):
     "A sum of weighted terms, each under a name of its own"
     def __init__(self, *terms): # terms, pairs `(weight, term)`, or objectives
@@ -129,8 +131,11 @@ class Objective(_Summand, nn.Module):
             f"an objective is made of terms, such as CE() or KD(), not {shown(term)}")
         if '_parameters' not in vars(term): raise ValueError(
             f"let the constructor of {type(term).__name__} begin with super().__init__()")
-        w = checked(w, from_0, f'weight of {term.name}')
         name, n = term.name, 2
+        if not isinstance(name, str) or '.' in name or name in _TAKEN: raise ValueError(
+            f"a {type(term).__name__} cannot be called {name!r}: a term's name is one without "
+            "'.', and not 'total', 'type', 'values' and the like")
+        w = checked(w, from_0, f'weight of {name}')
         while name in self.weights: name, n = f'{term.name}{n}', n+1
         self.weights[name], self.terms[name] = w, term
 
@@ -142,7 +147,6 @@ class Objective(_Summand, nn.Module):
         weighted = [f'{term!r}' if w == 1 else f'{w:g}*{term!r}' for _, w, term in self.items()]
         return ' + '.join(weighted)
 
-# %% ../nbs/05a_terms.ipynb #forward
 def _one_number(name, value): # what a term returned
     if isinstance(value, Tensor) and value.ndim == 0: return value
     raise ValueError(f"the term {name} returned {shown(value)}, and a term is one number, a "
@@ -193,7 +197,6 @@ def build(self:Objective, s:Scores, t:Scores):
     "Let each term make its adapters"
     for term in self.terms.values(): term.build(s, t)
 
-# %% ../nbs/05a_terms.ipynb #check
 @patch
 def check(self:Objective, s:Scores, t:Scores):
     "A `ValueError` if student and teacher do not fit each other, or this objective"
