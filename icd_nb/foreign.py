@@ -124,6 +124,10 @@ def first_look(student, s, t, y): # a `Student`, scores of it and of the teacher
     check_gradient(s.logits, who)
     _check_rows(who, s)
     if t is not None: _check_rows('the teacher', t)
+    for name, term in terms.items():
+        if term.factor(student.now) is None: raise ValueError(
+            f"{who}: the factor of the term {name} returns None: let it return what the term is "
+            "multiplied by in this epoch, such as 1.")
     def look(name):
         def looked_at(term, given, value):
             _check_unchanged(f'{who}: the term {name}', before, _versions(seen))
@@ -137,8 +141,9 @@ def first_look(student, s, t, y): # a `Student`, scores of it and of the teacher
         _check_made(who, known, _known(student.objective))
         student.looked = True
         _say_idle(student)
-    except (AttributeError, LookupError) as e:
-        if hasattr(e, 'add_note'): e.add_note(_MAY_READ)
+    except (AttributeError, KeyError, TypeError) as e:
+        of_scores = isinstance(e, KeyError) or 'NoneType' in str(e) or "'Scores'" in str(e)
+        if of_scores and hasattr(e, 'add_note'): e.add_note(_MAY_READ)
         raise
     finally:
         for hook in hooks: hook.remove()

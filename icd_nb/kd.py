@@ -52,10 +52,14 @@ def own_objective(given # an `Objective`, a `Term`, or None: cross entropy alone
     "An objective of the student's own"
     if given is None: return Objective(CE())
     if isinstance(given, Term): return Objective(copy.deepcopy(given))
-    if isinstance(given, Objective): return copy.deepcopy(given)
+    if isinstance(given, Objective):
+        if given.terms: return copy.deepcopy(given)
+        raise ValueError("this objective has no terms: add some, as in CE() + KD()")
     hint = ''
     if isinstance(given, str): hint = f": write objective('{given}') of icd_nb.losses"
-    elif hasattr(given, '__name__'): hint = f": call it first, as in {given.__name__}()"
+    elif isinstance(given, type): hint = f": call it first, as in {given.__name__}()"
+    elif callable(given): hint = (": a function becomes a term as the forward(self, s, t, y) of a "
+                                  "class Mine(Term) with a name of its own")
     raise ValueError("a student's objective is a sum of terms such as objective('icd_kd') or "
                      f"CE() + KD(), not {given!r}{hint}")
 

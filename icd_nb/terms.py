@@ -28,7 +28,7 @@ class Term(_Summand, nn.Module):
     "One named part of an objective; each argument of its constructor is kept under its own name"
     name, needs_local, needs_teacher = 'term', False, True
     beside = False # is it only there beside others, as CE is? a sum of methods has it once
-    student_layers, teacher_layers = (), () # modules whose outputs it wants in `s.feats`, `t.feats`
+    student_layers, teacher_layers = (), () # names of modules that it wants in `s.feats`, `t.feats`
     def forward(self, s:Scores, t:Scores, y:Tensor)->Tensor:
         "One number, a scalar tensor"
         raise NotImplementedError(f"{type(self).__name__} has no forward")
@@ -175,17 +175,20 @@ def needs_teacher(self:Objective)->bool:
     "Whether a term looks at the teacher"
     return any(term.needs_teacher for term in self.terms.values())
 
+def _layers(objective, whose): # each once; where it is a single name, that may stand alone
+    asked = [getattr(term, whose) for term in objective.terms.values()]
+    return tuple(dict.fromkeys(l for o in asked for l in ([o] if isinstance(o, str) else o)))
+
 @patch(as_prop=True)
 def student_layers(self:Objective)->tuple:
     "The student's layers that the terms want to see"
-    return tuple(dict.fromkeys(l for term in self.terms.values() for l in term.student_layers))
+    return _layers(self, 'student_layers')
 
 @patch(as_prop=True)
 def teacher_layers(self:Objective)->tuple:
     "The teacher's layers that the terms want to see"
-    return tuple(dict.fromkeys(l for term in self.terms.values() for l in term.teacher_layers))
+    return _layers(self, 'teacher_layers')
 
-# %% ../nbs/05a_terms.ipynb #bind
 @patch
 def bind(self:Objective, student:nn.Module, teacher:nn.Module, x:Tensor, # a few images `[B,3,H,W]`
          labels:Tensor=None): # of all training images

@@ -13,6 +13,7 @@ from ..scores import Scores, in_single
 from .layers import first_tensor, layouts, pair_stages, spatial_size, stages
 from ..kd import beside_ce
 from ..losses import method
+from ..params import checked, maybe
 from ..records import published
 from ..terms import Term
 
@@ -25,6 +26,13 @@ def same_size(fs:Tensor, ft:Tensor):
     return fit(fs), fit(ft)
 
 # %% ../../nbs/07_features.ipynb #featureterm
+def _is_list(o): return isinstance(o, (tuple, list))
+
+def _pairs(layers): # a reader
+    def is_pair(p): return _is_list(p) and len(p) == 2 and all(isinstance(o, str) for o in p)
+    if _is_list(layers) and all(map(is_pair, layers)): return [tuple(p) for p in layers]
+    raise ValueError("pairs of names, [(student_layer, teacher_layer), …]")
+
 class FeatureTerm(Term):
     "A term that compares layers of two networks; without `layers` it reads the ends of all stages"
     name = 'feature'
@@ -32,7 +40,7 @@ class FeatureTerm(Term):
     places = False # does it compare places of a map with each other?
     def __init__(self, layers=None): # `[(student_layer, teacher_layer), …]`
         super().__init__()
-        self.layers = None if layers is None else [tuple(p) for p in layers]
+        self.layers = checked(layers, maybe(_pairs), f'{type(self).__name__}: layers')
         self.chosen = self.layers # those in use: `bind` chooses them if none are given
         self.adapters = None
         self.layouts = {}, {} # of the layers of student and teacher: name → `Layout`
