@@ -6,7 +6,6 @@
 __all__ = ['Student']
 
 # %% ../nbs/08l_student.ipynb #student-imports
-import warnings
 from contextlib import nullcontext
 import torch
 from fastcore.basics import patch
@@ -15,7 +14,7 @@ from .core import check_choice, parse_scales, seed_of
 from .devices import seed_torch
 from .decoupling import eval_mode, Scorer
 from .evaluation import check_network, hits
-from .foreign import LoneImage, first_look, idle_parts, start_momentum
+from .foreign import LoneImage, first_look, keep_apart, left_alone, start_momentum
 from .kd import own_objective, smoothed
 from .params import checked, is_a, path_of, text, whole_number
 from .recipe import Recipe, make_optimizer
@@ -68,7 +67,7 @@ class Student:
         self.opt = self.params = None # the optimizer, and the parameters that it trains
         self.frozen = [] # layers that stay in eval mode
         self.infinite = set() # names of constants that are infinite, such as an attention's mask
-        self.looked = False # for parts of the network that get no gradient?
+        self.looked = False # at its objective, and for parts that get no gradient?
         self.piece = None # compiled: from scores to gradients in one function
         self.now = 0 # the epoch that warm-ups see: a number, or a tensor where a step is compiled
         self.draws = None # the generator that a recorded step draws from
@@ -126,7 +125,7 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     seed_torch(seed_of(self.seed, 'adapters'), device)
     if teacher is not None: self.build(batch, labels, teacher)
     self.objective.to(device)
-    self.params = [*self.model.parameters(), *self.objective.parameters()]
+    self.params = [*nn.ModuleList([self.model, self.objective]).parameters()] # each once
     self.opt = make_optimizer(self.recipe, self.params, speed.fused,
                               speed.graph and device.type == 'cuda', before)
     self.infinite = {k for k, v in self.model.state_dict().items() if v.isinf().any()}
@@ -137,7 +136,9 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
 def build(self:Student, batch, labels, teacher):
     "Let the terms choose layers and build adapters from one batch; the network does not change"
     few = to_model_dtype(batch.x[:2], self.model)
-    if not self._goes_on: self.objective.bind(self.model, teacher.model, few, labels)
+    with left_alone(f'{self.name}: a term', images=few, labels=labels):
+        if not self._goes_on: self.objective.bind(self.model, teacher.model, few, labels)
+    keep_apart(self.objective, self.model, teacher.model)
     if self.scales: check_memory(self.name, self.scales, len(batch.x), self.device, batch.x.ndim-2)
     with eval_mode(self.model): s = self.score(batch)
     teacher.watch(self.objective.teacher_layers)
@@ -173,23 +174,14 @@ def step(self:Student, batch,
     with LoneImage() if len(batch.x) == 1 < self.recipe.bs else nullcontext():
         s = self.score(batch)
         s.index = batch.index
-        with first_look(self, s, t): total, parts = self.backward(s, t, batch.y)
+        with first_look(self, s, t, batch.y): total, parts = self.backward(s, t, batch.y)
     average_gradients(self.params)
-    if not self.looked: self.look()
     if self.recipe.clip is not None: nn.utils.clip_grad_norm_(self.params, self.recipe.clip)
     start_momentum(self.opt)
     self.opt.step()
     self.names = [*parts, 'total']
     right = hits(s.logits.detach(), batch.y)/len(batch.y)
     return torch.stack([v.detach().float() for v in (*parts.values(), total, right)])
-
-@patch
-def look(self:Student):
-    "Say which parts of the network got no gradient"
-    self.looked, idle = True, idle_parts(self.model)
-    if idle: warnings.warn(f"{self.name}: {', '.join(idle)} of {type(self.model).__name__} got no "
-                           "gradient in the first step, so that nothing trains them; switch off "
-                           "auxiliary heads, which cost time and teach nothing")
 
 @patch
 def backward(self:Student, s, t, y)->tuple: # total, terms

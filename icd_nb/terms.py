@@ -27,7 +27,7 @@ class Term(_Summand, nn.Module):
     "One named part of an objective; each argument of its constructor is kept under its own name"
     name, needs_local, needs_teacher = 'term', False, True
     beside = False # is it only there beside others, as CE is? a sum of methods has it once
-    student_layers, teacher_layers = (), () # modules whose outputs it wants in `s.feats`, `t.feats`
+    student_layers, teacher_layers = (), () # names of modules that it wants in `s.feats`, `t.feats`
     def forward(self, s:Scores, t:Scores, y:Tensor)->Tensor:
         "One number, a scalar tensor"
         raise NotImplementedError(f"{type(self).__name__} has no forward")
@@ -114,6 +114,8 @@ class Warmup(Wrapped):
     def factor(self, epoch): return self.term.factor(epoch) * part_at(epoch, self.epochs)
 
 # %% ../nbs/05a_terms.ipynb #objective
+_TAKEN = {'', 'total', *dir(nn.ModuleDict())} # no names of terms
+
 class Objective(_Summand, nn.Module):
     "A sum of weighted terms, each under a name of its own"
     def __init__(self, *terms): # terms, pairs `(weight, term)`, or objectives
@@ -132,8 +134,11 @@ class Objective(_Summand, nn.Module):
             f"an objective is made of terms, such as CE() or KD(), not {shown(term)}")
         if '_parameters' not in vars(term): raise ValueError(
             f"let the constructor of {type(term).__name__} begin with super().__init__()")
-        w = checked(w, from_0, f'weight of {term.name}')
         name, n = term.name, 2
+        if not isinstance(name, str) or '.' in name or name in _TAKEN: raise ValueError(
+            f"a {type(term).__name__} cannot be called {name!r}: a term's name is one without "
+            "'.', and not 'total', 'type', 'values' and the like")
+        w = checked(w, from_0, f'weight of {name}')
         while name in self.weights: name, n = f'{term.name}{n}', n+1
         self.weights[name], self.terms[name] = w, term
 
@@ -145,7 +150,6 @@ class Objective(_Summand, nn.Module):
         weighted = [f'{term!r}' if w == 1 else f'{w:g}*{term!r}' for _, w, term in self.items()]
         return ' + '.join(weighted)
 
-# %% ../nbs/05a_terms.ipynb #forward
 def _one_number(name, value): # what a term returned
     if isinstance(value, Tensor) and value.ndim == 0: return value
     raise ValueError(f"the term {name} returned {shown(value)}, and a term is one number, a "
@@ -174,17 +178,20 @@ def needs_teacher(self:Objective)->bool:
     "Whether a term looks at the teacher"
     return any(term.needs_teacher for term in self.terms.values())
 
+def _layers(objective, whose): # each once; where it is a single name, that may stand alone
+    asked = [getattr(term, whose) for term in objective.terms.values()]
+    return tuple(dict.fromkeys(l for o in asked for l in ([o] if isinstance(o, str) else o)))
+
 @patch(as_prop=True)
 def student_layers(self:Objective)->tuple:
     "The student's layers that the terms want to see"
-    return tuple(dict.fromkeys(l for term in self.terms.values() for l in term.student_layers))
+    return _layers(self, 'student_layers')
 
 @patch(as_prop=True)
 def teacher_layers(self:Objective)->tuple:
     "The teacher's layers that the terms want to see"
-    return tuple(dict.fromkeys(l for term in self.terms.values() for l in term.teacher_layers))
+    return _layers(self, 'teacher_layers')
 
-# %% ../nbs/05a_terms.ipynb #bind
 @patch
 def bind(self:Objective, student:nn.Module, teacher:nn.Module, x:Tensor, # a few images `[B,3,H,W]`
          labels:Tensor=None): # of all training images
@@ -196,7 +203,6 @@ def build(self:Objective, s:Scores, t:Scores):
     "Let each term make its adapters"
     for term in self.terms.values(): term.build(s, t)
 
-# %% ../nbs/05a_terms.ipynb #check
 @patch
 def check(self:Objective, s:Scores, t:Scores):
     "A `ValueError` if student and teacher do not fit each other, or this objective"
@@ -215,7 +221,7 @@ def check(self:Objective, s:Scores, t:Scores):
 def _in_words(term)->str:
     if isinstance(term, Warmup):
         return f'{_in_words(term.term)}; at full strength after {term.epochs:g} epochs'
-    doc = type(term.term if isinstance(term, Wrapped) else term).__doc__
+    doc = type(term).__doc__
     return doc.strip().splitlines()[0] if doc else '–'
 
 @patch

@@ -27,6 +27,11 @@ def pytest_collection_modifyitems(config, items):
     config.hook.pytest_deselected(items=[o for o in items if o.get_closest_marker('slow')])
     items[:] = [o for o in items if not o.get_closest_marker('slow')]
 
+def known(method, **hyper):
+    "Those of the hyper-parameters that a method has"
+    from icd_nb.methods import hyper_defaults # behind what is set above
+    return {k: v for k, v in hyper.items() if k in hyper_defaults(method)}
+
 @pytest.fixture
 def measured(request):
     "Keep what a test has measured, with how it was measured, where 96_reliability reads it; only with `--record`"

@@ -20,6 +20,7 @@ from icd_nb.data.folders import load_folder
 from icd_nb.data.loaders import LoaderData
 from icd_nb.decoupling import Scorer, local_logits
 from icd_nb.export import export_model
+from icd_nb.features.maps import AT
 from icd_nb.gram import gram_matrix, scale_weights, structure, structures
 from icd_nb.hints import cluster_layers, linear_cka, r2_cca, rbf_cka, select_hints
 from icd_nb.hints.clusters import k_medoids
@@ -127,6 +128,7 @@ def hyper_rows(): # temperatures and weights
     yield 'a term times something', lambda v: v*KD(), [NAN, -1., INF, 'x', [], None], 'a number of at least 0'
     yield 'a term plus something', lambda v: KD()+v, [1, 'x', None, nn.Linear(1, 1)], 'terms'
     yield 'Objective', Objective, [None, 'kd', 5, KD, nn.Linear(1, 1)], 'made of terms'
+    yield 'FeatureTerm: layers', AT, ['a', ['a'], ['ab'], [(1, 2)], [('a', 'b', 'c')], 5], 'AT: layers = '
     yield 'SDD: inner', SDD, [None, 'kd', CE(), KD], 'SDD takes a loss of single cells'
     yield 'SDD: right', lambda v: SDD(KD(), right=v), [None, 'x', 5], 'meaning of right'
     yield 'SDD: keep', lambda v: SDD(KD(), keep=v), [None, 'x', 5], 'choice of cells'
@@ -136,6 +138,7 @@ def hyper_rows(): # temperatures and weights
     yield 'objective', objective, [None, 5, '', [], 'kdd', 'kd+', 'kd+x'], 'method'
     yield 'objective: scales', lambda v: objective('icd_kd', v), NO_SCALES[1:], 'scales'
     yield 'objective: unknown', lambda v: objective('kd', **{v: 1}), ['temp', 'x', 'Beta'], 'unknown hyper-parameter'
+    yield "objective: another method's", lambda v: objective('kd', **{v: 1}), ['beta', 'dkd_beta', 'with_kd'], 'There are: T, ce_weight, kd_weight'
 
 def idea_rows(): # pooling, scores, Gram
     no_map = [None, 3, 'x', X.numpy(), X.long(), X[0, 0], X[..., :0], X[None, None], X.tolist()]
@@ -169,6 +172,8 @@ def training_rows(): # recipe, speed, students and what trains them
     yield 'Speed: compile', lambda v: Speed(compile=v), [None, 2, 'no such backend', []], 'compile'
     yield 'Student: model', Student, [None, 'resnet8', Net, lambda x: x, {}], "a student's model"
     yield 'Student: objective', lambda v: fresh(v), ['kd', 5, KD, [CE()], nn.Linear(1, 1)], "a student's objective"
+    yield 'Student: a function as objective', fresh, [lambda s, t, y: 0], 'a function becomes a term'
+    yield 'Student: no terms', fresh, [Objective()], 'has no terms'
     yield 'Student: recipe', lambda v: Student(Net(), recipe=v), [None, 'x', 5, dict(epochs=1), Recipe], 'recipe'
     yield 'Student: seed', lambda v: fresh(seed=v), [None, 'x', 2.5, -1, NAN, [0]], 'seed'
     yield 'Student.result', lambda v: v.result(), [fresh()], 'has no epoch yet'

@@ -1,5 +1,6 @@
 "Every feature method through the trainer, between networks that do not go well together"
 import pytest, torch, torchvision
+from conftest import known
 from safetensors.torch import load_file
 from icd_nb.data import Augment, ImageData
 from icd_nb.features.maps import FeatureTerm
@@ -11,7 +12,7 @@ from icd_nb.methods import METHODS
 from icd_nb.models import create_model
 from icd_nb.trainer import Recipe, Speed, Student, fit_many
 
-FEATURES = [n for n in METHODS if any(isinstance(o, (FeatureTerm, AtHints)) for o in objective(n, hints='one, two').terms.values())]
+FEATURES = [n for n in METHODS if any(isinstance(o, (FeatureTerm, AtHints)) for o in objective(n, **known(n, hints='one, two')).terms.values())]
 
 def noise(size, n=16):
     "Pictures of nothing, of 4 classes"
@@ -25,7 +26,7 @@ def distil(methods, teacher, make_student, data, folder):
     "Two steps of every method, side by side"
     blocks = list(find_blocks(teacher, torch.zeros(2, 3, data.augment.size, data.augment.size)))
     hyper = dict(hints=[blocks[i] for i in even_points(len(blocks), 3)], negatives=20)
-    students = [Student(make_student(), objective(m, (1,2), **hyper), (1,2), Recipe(epochs=1, bs=8, lr=.01), name=m, folder=folder/m) for m in methods]
+    students = [Student(make_student(), objective(m, (1,2), **known(m, **hyper)), (1,2), Recipe(epochs=1, bs=8, lr=.01), name=m, folder=folder/m) for m in methods]
     return fit_many(students, data, teacher, device='cpu', speed=Speed.plain())
 
 def check_no_trace(students, teacher, before, keys):

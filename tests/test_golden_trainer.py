@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import known
 from icd_nb.data import Augment, ImageData
 from icd_nb.data.cifar100 import CIFAR100_AUGMENT
 from icd_nb.losses import objective
@@ -38,7 +39,7 @@ def data():
 def test_the_official_trainer(method, speed, data):
     hyper = {} if method.endswith('_kd') or method == 'kd' else dict(dkd_beta=8., warmup=20)
     recipe = Recipe(epochs=24, bs=24, lr=.05, drops=(15/24, 18/24, 21/24), clip=40.)
-    student = Student(filled('resnet8'), objective(method, gamma=2., **hyper), recipe=recipe)
+    student = Student(filled('resnet8'), objective(method, gamma=2., **known(method, **hyper)), recipe=recipe)
     fit(student, data, filled('resnet14'), device='cpu', speed=speed)
     ours = torch.cat([p.detach().flatten() for _, p in sorted(student.model.named_parameters())])[::37].numpy()
     theirs = GOLDEN[f'resnet14-resnet8/{method}']

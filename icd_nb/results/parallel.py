@@ -16,12 +16,14 @@ from .published import pair_name
 from .report import make_lab
 from .run import teacher_run
 from .sharing import Job, share, spread
+from ..sources import load_own
 
 # %% ../../nbs/12k_parallel.ipynb #in-a-worker
 def _own(lab)->tuple: # what is the lab's own: where runs and teachers lie, and its notes
     return str(lab.folder.absolute()), str(lab.teachers.absolute()), lab.notes
 
 def _lab(line, p, own)->Lab:
+    load_own() # methods of the user's, in this process too
     lab = make_lab(p, own[0])
     lab.teachers, lab.notes, lab.bar = Path(own[1]), own[2], line
     return lab

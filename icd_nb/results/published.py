@@ -12,9 +12,10 @@ from functools import lru_cache
 from importlib import resources
 from ..core import read_json
 from ..data import DATASETS, base_dataset
-from ..losses import METHODS, remembered
+from ..losses import METHODS
 from ..methods import as_published, record_of, uses_gamma
 from ..recipe import CHOSEN, RECIPES, Recipe, default_lr
+from ..registry import remembered
 from .run import CHOSEN_SAID, Run, dataset_record
 
 # %% ../../nbs/11b_published.ipynb #paper-name

@@ -15,12 +15,13 @@ from ..core import check_choice, parse_scales, short_hash
 from ..data import DATASETS, DataSet, base_dataset, load_data
 from ..hints.terms import hint_names
 from ..kd import smoothed
-from ..losses import METHODS, objective, remembered
+from ..losses import METHODS, objective
 from ..methods import Published, as_published, hyper_defaults, pair_scales, user_made, uses_gamma
 from ..libraries import check_library_name, library_of
 from ..models import check_model
 from ..params import (PARAMETERS, checked, from_0, maybe, number, one_of, several, text,
                            whole_number, yes_or_no)
+from ..registry import remembered
 from ..recipe import CHOICES, CHOSEN, RECIPES, Recipe, default_lr
 from ..watch import TRACKERS
 
