@@ -8,6 +8,7 @@ __all__ = ['standing', 'plot_history']
 # %% ../nbs/08m_history.ipynb #history-imports
 import json, math, warnings
 import matplotlib.pyplot as plt
+import pandas as pd
 import torch
 from fastcore.basics import patch
 from torch import nn
@@ -16,6 +17,7 @@ from .checkpoint import (
 from .core import NUMBERS_VERSION, atomic_write, short_hash
 from .evaluation import evaluate
 from .models import load_weights
+from .params import shown
 from .ranks import is_first
 from .recipe import take_over
 from .sources import code_of, is_own
@@ -176,22 +178,35 @@ def _each(students, names): # in at most 56 columns
 
 # %% ../nbs/08m_history.ipynb #plot-history
 def _plot_terms(ax, student):
-    epochs = [epoch['epoch'] for epoch in student.history]
-    for name in student.history[0]['terms']:
-        values = [epoch['terms'][name] for epoch in student.history]
+    terms = pd.DataFrame([epoch['terms'] for epoch in student.history],
+                         [epoch['epoch'] for epoch in student.history])
+    for name in terms:
         style = dict(color='.5', ls='--') if name == 'total' else {}
-        ax.plot(epochs, values, label=name, **style)
-    ax.set(title=student.name, xlabel='epoch', ylabel='part of the loss', ylim=(0, None))
+        ax.plot(terms.index, terms[name], label=name, **style)
+    if terms.empty: ax.text(.5, .5, 'no epoch yet', ha='center', transform=ax.transAxes)
+    lowest = None if (terms < 0).any(axis=None) else 0
+    ax.set(title=student.name, xlabel='epoch', ylabel='part of the loss', ylim=(lowest, None))
 
-def plot_history(students, title=''):
+def _with_history(students)->list: # one or several
+    students = [students] if isinstance(students, Student) else students
+    if not isinstance(students, (list, tuple)) or not all(isinstance(o, Student) for o in students):
+        raise ValueError(f"plot_history takes a Student or a list of them, not {shown(students)}")
+    if any(st.history for st in students): return students
+    why = ''.join(f'; {st.error}' for st in students if st.error)
+    raise ValueError(f"there is nothing to plot: no student has finished an epoch{why}")
+
+def plot_history(students, # a `Student`, or several
+                 title=''):
     "What each student's terms add to its loss, and its accuracy, over the epochs"
+    students = _with_history(students)
     n = len(students)+1
     fig, axs = plt.subplots(1, n, figsize=(2.9*n, 3), layout='constrained')
     for ax, student in zip(axs, students):
         _plot_terms(ax, student)
+        if not student.history: continue
         epochs = [epoch['epoch'] for epoch in student.history]
         axs[-1].plot(epochs, [epoch['test_top1'] for epoch in student.history], label=student.name)
     axs[-1].set(title=title or 'Test images', xlabel='epoch', ylabel='top-1, %')
-    for ax in axs: # below the axes, where no curve can be
+    for ax in [ax for ax in axs if ax.lines]: # below the axes, where no curve can be
         ax.legend(loc='upper center', bbox_to_anchor=(.5, -.22), ncols=4, columnspacing=1.)
     return fig
