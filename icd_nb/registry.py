@@ -74,7 +74,7 @@ def _hands_on(name): # may this method, a user's own, hand others on to any meth
 def check_known(hyper, names):
     "A `ValueError` for a hyper-parameter that none of these methods has"
     if not hyper: return
-    asked, of = all_methods() if any(map(_hands_on, names)) else names, '+'.join(names)
+    asked, of = METHODS if any(map(_hands_on, names)) else names, '+'.join(names)
     known = sorted({k for name in asked for k in hyper_defaults(name)})
     for name in hyper:
         if not known: raise ValueError(f"{of} has no hyper-parameters, and {name} was given")
