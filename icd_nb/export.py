@@ -17,7 +17,7 @@ from .logits import main_logits
 from .extras import optional
 from .files import writing
 from . import history # gives a student its result
-from .hub import push_folder, write_hub_folder
+from .hub import changed_layer, made_as, push_folder, write_hub_folder
 from .params import checked, network, path_of, taking, whole_number
 from .speed import FullConv2d
 from .student import Student
@@ -114,28 +114,38 @@ def export(self:Student, path, # ends in `.safetensors`, `.onnx` or `.pt2`
            image_size=None # as in `export_model`; default: as in its training
           )->Path:
     "Write the network to a file that is read without this library, and check the file"
-    made = getattr(self.model, '_made_as', {})
-    size = image_size or self.input_shape or made.get('image_size')
+    size = image_size or self.input_shape or made_as(self.model).get('image_size')
     if size: return export_model(self.model, path, format, size)
     raise ValueError(f"{self.name} has not seen an image yet: give image_size, in pixels")
 
 # %% ../nbs/09b_export.ipynb #student-hub
+def _loading(model, name)->str: # lines of Python that make the network from its folder
+    if made_as(model) and not changed_layer(model):
+        return f'from icd_nb import create_model\nmodel = create_model({name!r})'
+    return (f'from icd_nb import load_weights\nfrom icd_nb.hub import hub_file\n'
+            f'model = … # {type(model).__name__}, made by your own code as for the training\n'
+            f'load_weights(model, hub_file({name!r}))')
+
 def _card(student, name)->str: # what README.md says
-    made = getattr(student.model, '_made_as', {})
-    lines = [f'# {student.name}', '',
-             f"{made.get('name', type(student.model).__name__)}, trained with icd_nb.", '',
+    model = student.model
+    kind = type(model).__name__ if changed_layer(model) else made_as(model)['name']
+    lines = [f'# {student.name}', '', f"{kind}, trained with icd_nb.", '',
              f'- objective: `{student.objective!r}`', f'- recipe: `{student.recipe}`']
     if student.history:
         o = student.result()
         lines += [f"- top-1 of the test images: {o['top1_last']:.2f} % after the last epoch, "
                   f"{o['top1_best']:.2f} % after the best"]
-    load = f'```python\nfrom icd_nb import create_model\nmodel = create_model({name!r})\n```\n'
-    return '\n'.join([*lines, '', load])
+    return '\n'.join([*lines, '', '```python', _loading(model, name), '```\n'])
+
+def _about(student)->dict: # what config.json says besides
+    shape = student.input_shape
+    if not made_as(student.model) or not shape or len(shape) != 3: return {}
+    return dict(image_size=shape[-1])
 
 @patch
 def write_folder(self:Student, folder)->Path:
-    "Write a folder that `create_model('local-dir:FOLDER')` reads"
-    return write_hub_folder(self.model, folder, _card(self, 'local-dir:FOLDER'))
+    "Write a folder that `create_model('local-dir:FOLDER')` reads, where it knows the network"
+    return write_hub_folder(self.model, folder, _card(self, 'local-dir:FOLDER'), **_about(self))
 
 @patch
 def push_to_hub(self:Student, repo:str, # `USER/NAME`
@@ -144,5 +154,5 @@ def push_to_hub(self:Student, repo:str, # `USER/NAME`
                )->str: # the name for `create_model`
     "Send the student to the Hugging Face Hub"
     with tempfile.TemporaryDirectory() as d:
-        write_hub_folder(self.model, d, _card(self, f'hf-hub:{repo}'))
+        write_hub_folder(self.model, d, _card(self, f'hf-hub:{repo}'), **_about(self))
         return push_folder(d, repo, private, token)
