@@ -15,6 +15,7 @@ _ROOMS = { # room → its names
     'decoupling': 'local_logits',
     'losses': 'objective METHODS CE KD SDD Structure',
     'trainer': 'Recipe Speed Student fit fit_many evaluate',
+    'prediction': 'predict',
     'hints': 'select_hints'}
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
