@@ -39,10 +39,17 @@ def logits_of(model:nn.Module, x, # images on its device
     raise ValueError(f"{who} has scores for {z.shape[1]} classes, and the data has {classes}: make "
                      f"it with num_classes={classes}, or take the data that it was made for")
 
+def _say_more(z, classes, who):
+    if z.shape[1] > classes: warnings.warn(
+        f"{who} has scores for {z.shape[1]} classes, and the data has {classes}: is it a network "
+        f"for other classes? Give it a head for these, as create_model(…, num_classes={classes}) "
+        "has one, and train it")
+
 def check_network(model:nn.Module, x, classes:int, who:str): # as in `logits_of`
     "A `ValueError` unless the network takes these images and scores all classes"
     version = x._version
     with eval_mode(model): z = logits_of(model, x, classes, who)
+    _say_more(z, classes, who)
     if x._version != version:
         raise ValueError(f"{who} changes its images in place, and whatever sees them next gets "
                          "others: let it begin with x = x.clone()")
