@@ -10,10 +10,10 @@ __all__ = ['CHOSEN_SAID', 'RUN_PARAMETERS', 'Run', 'used_line', 'run_of', 'datas
 import math, re
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
-from pathlib import Path
 from fastcore.basics import patch
 from ..core import check_choice, parse_scales
 from ..data import DATASETS, DataSet, base_dataset, load_data
+from ..data.folders import names_at
 from ..hints.terms import hint_names
 from ..kd import smoothed
 from ..losses import METHODS, objective
@@ -182,8 +182,7 @@ def run_of(settings:dict)->Run:
 
 def dataset_names(run:Run)->tuple:
     "What the images of a run may be called: its data set can be a folder or a file"
-    path = Path(run.dataset)
-    return path.name, path.stem, run.dataset
+    return *names_at(run.dataset), run.dataset
 
 def teacher_run(run:Run, epochs:int=None, lr:float=None,
                 pretrained=False # does it begin with its library's weights?
