@@ -104,7 +104,7 @@ _COMMANDS = dict(
 
 # %% ../nbs/14a_cli.ipynb #main
 _SAID = ('ValueError', 'FloatingPointError', 'FileNotFoundError', 'ConnectionError',
-         'MeansNothing', 'ImportError')
+         'PermissionError', 'MeansNothing', 'ImportError')
 
 def _sentence(error):
     kind = getattr(error, 'ename', type(error).__name__) # papermill tells of an error in a notebook
