@@ -27,10 +27,16 @@ IMAGE_FILES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff',
 def _plain(name)->str: # accents as one letter each: a Mac and Linux write them differently
     return unicodedata.normalize('NFC', name)
 
+_SERVERS = ('@eaDir', '#recycle', '#snapshot', '@Recycle', '@Recently-Snapshot', '__MACOSX',
+            '$RECYCLE.BIN', 'lost+found') # folders that file servers and archives add
+
+def _hidden(name)->str: # '' for what is not
+    return 'hidden' if name[0] == '.' else 'made by file servers' if name in _SERVERS else ''
+
 def _why_not(path, above)->str: # '' for a picture or a folder
     "Why a file or folder is left out"
     suffix = os.path.splitext(path)[1].lower()
-    if os.path.basename(path)[0] == '.': return 'hidden'
+    if why := _hidden(os.path.basename(path)): return why
     if os.path.isdir(path): return 'links in a circle' * (os.path.realpath(path) in above)
     if suffix not in IMAGE_FILES: return suffix or 'without a suffix'
     return '' if os.path.isfile(path) else 'broken links, pipes or devices'
@@ -49,7 +55,9 @@ def _pictures_below(folder, left:Counter, above=()):
 def picture_files(folder, left:Counter=None # counts what is left out
                  )->list: # paths, by their names, whichever way these are written
     "The pictures in a folder and in those below it, sorted"
-    files = _pictures_below(folder, Counter() if left is None else left)
+    holds = os.path.realpath(folder), os.path.realpath(Path(folder).parent) + '/x'
+    above = [str(o) for inside in holds for o in Path(inside).parents]
+    files = _pictures_below(folder, Counter() if left is None else left, above)
     return sorted(files, key=lambda f: [*map(_plain, f.relative_to(folder).parts)])
 
 # %% ../../nbs/01c_folders.ipynb #classes
@@ -61,12 +69,12 @@ def _class_folders(folder:Path, left)->dict: # class -> folder
         name = _plain(d.name)
         if name.encode(errors='ignore').decode() != name:
             raise ValueError(f"{folder}: the name {ascii(name)} is not UTF-8; rename it")
-        if d.is_dir() and name[0] != '.':
+        if d.is_dir() and not _hidden(name):
             if name in found: raise ValueError(
                 f"{folder}: two folders have the name {name!r}, written with other Unicode letters "
                 f"({ascii(d.name)}, {ascii(found[name].name)}); put their pictures into one")
             found[name] = d
-        else: left['hidden' if name[0] == '.' else 'outside the folders of classes'] += 1
+        else: left[_hidden(name) or 'outside the folders of classes'] += 1
     return dict(sorted(found.items()))
 
 def class_files(folder:Path, left:Counter=None # counts what is left out
@@ -135,6 +143,9 @@ def _parts_of(path)->dict: # part -> class -> files
         hint = f" (it holds {there})" if there else ''
         raise ValueError(f"{path} must hold the folders train/ and test/ (or val/), "
                          f"with a folder for each class in them{hint}")
+    unused = [d for d in ('val', 'valid', 'validation') if (path/d).is_dir() and path/d != test]
+    if unused: warnings.warn(f"{path}: {unused[0]}/ is not used: {test.name}/ is the test set. Put "
+                             "its pictures into train/ to train on them")
     left = Counter()
     found = dict(train=class_files(path/'train', left), test=class_files(test, left))
     _same_classes(path, found)
