@@ -34,6 +34,10 @@ def _resize(x)->list: # of the test images
 
 def image_record(data:ImageData)->dict: # as JSON can hold it
     "How test pictures become what a network sees, and what its scores mean"
+    if not isinstance(data, ImageData): raise ValueError(
+        f"data is {shown(data)}: give an ImageData, as from load_data, or its image_record. What "
+        "reads pictures by transforms of its own, such as a LoaderData, has no rule for others: "
+        "apply these, and call the network")
     a = data.augment
     return dict(classes=[str(o) for o in data.classes], resize=_resize(data.test_x), pad=a.pad,
                 crop=a.size, mean=[*a.mean], std=[*a.std])
@@ -41,14 +45,10 @@ def image_record(data:ImageData)->dict: # as JSON can hold it
 _KEYS = 'classes', 'resize', 'pad', 'crop', 'mean', 'std'
 
 def _record(data)->dict: # of an image set, or a record as it is
-    if isinstance(data, ImageData): return image_record(data)
-    lacks = [k for k in _KEYS if k not in data] if isinstance(data, dict) else _KEYS
-    if not lacks: return data
-    if isinstance(data, dict): raise ValueError(
+    if not isinstance(data, dict): return image_record(data)
+    if not (lacks := [k for k in _KEYS if k not in data]): return data
+    raise ValueError(
         f"data is a record without {', '.join(lacks)}: give all that image_record(data) holds")
-    raise ValueError(f"data is {shown(data)}: give an ImageData, as from load_data, or its "
-                     "image_record. What reads pictures by transforms of its own, such as a "
-                     "LoaderData, has no rule for others: apply these, and call the network")
 
 # %% ../nbs/08o_prediction.ipynb #as-seen
 def _stored(record)->list: # height and width of bytes before they are cropped
