@@ -6,7 +6,8 @@
 __all__ = ['FORMATS', 'IMAGES', 'plain_copy', 'check_file', 'export_model']
 
 # %% ../nbs/09b_export.ipynb #export-imports
-import copy, io, json, os, tempfile
+import copy, io, json, os, sys, tempfile
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 import torch
 from fastcore.basics import patch
@@ -38,17 +39,33 @@ IMAGES = 'images.json' # the extra file of a `.pt2`
 
 def _any_batch(x): return ({0: torch.export.Dim('batch')},) # dimension 0 of the images is free
 
+@contextmanager
+def _recording(net, path): # PyTorch shows a page of its inner code where it cannot
+    "Say in one sentence that the computation of a network cannot be recorded"
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said): yield
+        sys.stderr.write(said.getvalue())
+    except (ImportError, OSError, MemoryError, torch.OutOfMemoryError): raise
+    except Exception as e: raise ValueError(
+        f"{path.name} is not written: PyTorch cannot record what {type(net).__name__} computes "
+        f"({type(e).__name__}). What it does must not depend on the numbers in a tensor, as in "
+        "`if z.sum() > 0`, nor leave PyTorch: write torch.where(condition, a, b), or keep the "
+        "weights alone in a .safetensors file") from None
+
 def _write_torch(net, x, path, images):
     more = {IMAGES: json.dumps(images)} if images else {}
     whole = io.BytesIO() # on a full disk PyTorch's own writer ends the process
-    program = torch.export.export(net, (x,), dynamic_shapes=_any_batch(x))
+    with _recording(net, path):
+        program = torch.export.export(net, (x,), dynamic_shapes=_any_batch(x))
     torch.export.save(program, whole, extra_files=more)
     path.write_bytes(whole.getbuffer())
 
 def _write_onnx(net, x, path, images):
     for name in ('onnxscript', 'onnxruntime'): optional(name, 'onnx', 'an ONNX file')
-    program = torch.onnx.export(net, (x,), dynamo=True, dynamic_shapes=_any_batch(x),
-                                input_names=['images'], output_names=['logits'], verbose=False)
+    with _recording(net, path):
+        program = torch.onnx.export(net, (x,), dynamo=True, dynamic_shapes=_any_batch(x),
+                                    input_names=['images'], output_names=['logits'], verbose=False)
     if images: program.model.metadata_props['images'] = json.dumps(images)
     program.save(str(path), external_data=False)
 
