@@ -16,6 +16,7 @@ _ROOMS = { # room → its names
     'losses': 'objective CE KD SDD Structure',
     'methods': 'METHODS', # of all rooms
     'trainer': 'Recipe Speed Student fit fit_many evaluate',
+    'prediction': 'predict',
     'hints': 'select_hints'}
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
 

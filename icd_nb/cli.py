@@ -6,7 +6,8 @@
 __all__ = ['function_parameters', 'parser_of', 'one_of_them', 'parse', 'main']
 
 # %% ../nbs/14a_cli.ipynb #cli-imports
-import argparse, re, sys
+import argparse, re, shlex, signal, sys
+from contextlib import contextmanager
 from pathlib import Path
 from . import __version__
 from .bundle import Parameter, about, copy_notebooks, notebook_parameters, reports
@@ -92,8 +93,9 @@ def _notebooks(words):
     parser.add_argument('--force', action='store_true', help='overwrite what was changed there')
     given = parser.parse_args(words)
     made = copy_notebooks(given.DIR, given.all, given.force)
-    print(f'{len(made)} notebooks in {given.DIR}; try: papermill '
-          f'{Path(given.DIR)/"90_reproduce.ipynb"} out.ipynb -p scales "[1,2,4]"')
+    page = shlex.quote(str(Path(given.DIR)/'90_reproduce.ipynb'))
+    print(f'{len(made)} notebooks in {given.DIR}; try: papermill {page} out.ipynb '
+          '-p scales "[1,2,4]"')
 
 _COMMANDS = dict(
     notebooks=(_notebooks, 'Put the notebooks into a folder, to read, run and change them'),
@@ -104,7 +106,7 @@ _COMMANDS = dict(
 
 # %% ../nbs/14a_cli.ipynb #main
 _SAID = ('ValueError', 'FloatingPointError', 'FileNotFoundError', 'ConnectionError',
-         'MeansNothing', 'ImportError')
+         'PermissionError', 'MeansNothing', 'ImportError')
 
 def _sentence(error):
     kind = getattr(error, 'ename', type(error).__name__) # papermill tells of an error in a notebook
@@ -125,14 +127,28 @@ def _dispatch(words):
     command, _ = _COMMANDS[one_of_them(parser, words[0], _COMMANDS, 'command')]
     command(words[1:])
 
+class _Ended(KeyboardInterrupt):
+    "SIGTERM, as a queue or a container sends it"
+
+def _end(*_): raise _Ended
+
+@contextmanager
+def _like_ctrl_c(): # a signal that ends the program lets it say what is kept
+    try: before = signal.signal(signal.SIGTERM, _end)
+    except ValueError: before = None # signals belong to the main thread
+    try: yield
+    finally:
+        if before is not None: signal.signal(signal.SIGTERM, before)
+
 def main(words=None # of the command line; by default those that the program was called with
         )->int: # exit code
     "The command `icd_nb`"
     words = [*(sys.argv[1:] if words is None else words)]
-    try: _dispatch([w for w in words if w != '--debug'])
-    except KeyboardInterrupt:
+    try:
+        with _like_ctrl_c(): _dispatch([w for w in words if w != '--debug'])
+    except KeyboardInterrupt as e:
         print('\nicd_nb: stopped; the same command goes on where it was', file=sys.stderr)
-        return 130
+        return 143 if isinstance(e, _Ended) else 130
     except Exception as error:
         if '--debug' in words: raise
         print(f'icd_nb: {_sentence(error)}', file=sys.stderr)

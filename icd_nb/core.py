@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NUMBERS_VERSION', 'nearest', 'check_choice', 'parse_scales', 'seed_of', 'generator', 'data_home', 'project_root',
-           'runs_home', 'project_file', 'write_json', 'read_json', 'short_hash', 'fingerprint', 'progress',
-           'load_rooms', 'kept_modes', 'free_bytes', 'get_device']
+           'runs_home', 'project_file', 'write_json', 'check_place', 'read_json', 'short_hash', 'fingerprint',
+           'progress', 'load_rooms', 'kept_modes', 'free_bytes', 'get_device']
 
 # %% ../nbs/00_core.ipynb #82cb5a8a
 import hashlib, json, math, os, shutil, sys, time
@@ -14,10 +14,11 @@ from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from tempfile import TemporaryFile
 import torch
 from tqdm.std import tqdm
 from .bundle import bundled
-from .files import atomic_write
+from .files import atomic_write, writing
 from .devices import free_bytes, get_device
 
 _all_ = ['free_bytes', 'get_device'] # also found here
@@ -125,6 +126,19 @@ def write_json(path, obj)->Path:
     text = json.dumps(obj, indent=1, ensure_ascii=False, allow_nan=False) + '\n'
     with atomic_write(path) as tmp: tmp.write_text(text, encoding='utf-8')
     return path
+
+def check_place(path, # of a file that is written when all work is done
+                what:str # where it was given, such as `--out`
+               )->Path:
+    "Stop before the work unless a file can be written at `path`"
+    path = Path(path).expanduser()
+    above = next(o for o in path.absolute().parents if o.exists())
+    if path.is_dir(): raise ValueError(
+        f"{what} {path} is a folder: name a file in it, such as {path/('out'+path.suffix)}")
+    if not above.is_dir(): raise ValueError(f"{what} {path}: {above} is a file, and no folder")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent): return path
 
 def read_json(path):
     "The object that `write_json` wrote to `path`"

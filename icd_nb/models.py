@@ -14,7 +14,7 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 from .core import check_choice, kept_modes, nearest
 from .extras import optional
-from .hub import hub_config, hub_file
+from .hub import hub_config, hub_file, note_making
 from .libraries import in_libraries, library_model, library_of
 from .params import checked, network, whole_number
 from .weights import find_weights, not_finite_weights, read_checkpoint, shapes_of
@@ -66,7 +66,7 @@ def create_model(name:str, # in `MODELS`, or `torchvision/…`, `timm/…`, `hf-
         if library == 'hub': return _from_hub(name, num_classes if given else None)
         if library: model = library_model(name, num_classes, image_size, pretrained)
         else: model = _from_zoo(name, num_classes, stem, pretrained)
-    model._made_as = dict(name=name, num_classes=num_classes, image_size=image_size, stem=stem)
+    note_making(model, name=name, num_classes=num_classes, image_size=image_size, stem=stem)
     return model
 
 def _from_zoo(name, num_classes, stem, pretrained):
@@ -83,7 +83,9 @@ def _from_hub(name, num_classes): # with its weights
         timm = optional('timm', 'timm', f'the network {name!r}')
         return timm.create_model(name, pretrained=True)
     kw = {k: made[k] for k in ('name', 'num_classes', 'image_size', 'stem')}
-    return load_weights(create_model(**kw), hub_file(name))
+    model = create_model(**kw | dict(image_size=max(32, kw['image_size'])))
+    note_making(model, **kw)
+    return load_weights(model, hub_file(name))
 
 # %% ../nbs/02_models.ipynb #cost
 @torch.no_grad()

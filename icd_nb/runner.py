@@ -12,6 +12,7 @@ import nbformat
 from papermill import execute_notebook
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
+from .core import check_place
 from .files import atomic_write
 from .ranks import is_first
 
@@ -73,6 +74,7 @@ def run_notebook(path, # of a notebook
     "Run a notebook, show what it says, and write its page"
     out = Path(out).expanduser()
     if not out.parent.is_dir(): raise ValueError(f"--out {out}: there is no folder {out.parent}")
+    if is_first(): check_place(out, '--out')
     given = {name: _value(text) for name, text in given.items()}
     page = execute_notebook(str(path), None, given, engine_name='icd_nb', progress_bar=False,
                             start_timeout=600)

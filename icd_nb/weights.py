@@ -20,6 +20,10 @@ from .params import path_of
 from .pickles import instead, open_pickle
 
 # %% ../nbs/02g_weights.ipynb #unwrap
+def _is_average(at)->bool: # is EMA a word of this place, as in `model_ema`, and not in `schema`?
+    words = re.findall(r'[A-Z]+(?![a-z])|[A-Z]?[a-z]+', at)
+    return 'ema' in map(str.lower, words)
+
 def tensor_levels(obj, # a checkpoint, or a part of one
                   at='' # where that part lies
                  )->list: # pairs of a place such as `model.state_dict` and a dict name → tensor
@@ -32,7 +36,7 @@ def tensor_levels(obj, # a checkpoint, or a part of one
         here = {str(k): torch.from_numpy(v) for k, v in obj.items()}
     below = [o for k, v in obj.items() for o in tensor_levels(v, f'{at}.{k}' if at else str(k))]
     found = [(at, here)]*bool(here) + below
-    return sorted(found, key=lambda o: 'ema' in o[0].lower())
+    return sorted(found, key=lambda o: _is_average(o[0]))
 
 WRAPPERS = 'module.', '_orig_mod.', 'model.', 'student.', 'network.' # what tools put before names
 
@@ -89,7 +93,7 @@ def _report(at, prefix, others): # a sentence about what was left out
     return f'the weights were read {_where(at, prefix)}, and {left}'
 
 def _averages(obj, at): # a sentence about running averages that were not taken
-    ema = [o for o, _ in tensor_levels(obj) if 'ema' in o.lower() and o != at]
+    ema = [o for o, _ in tensor_levels(obj) if _is_average(o) and o != at]
     return f"the running averages under {ema[0]!r} are not used" if ema else ''
 
 def _fit(inner, want)->tuple: # how many fit, what is there besides, what of that misfits
@@ -102,7 +106,7 @@ def _same(a, b): # tensors
 def _rivals(obj, want, kept)->str: # a sentence about other weights that would fit as well
     for at, prefix, inner, _ in _views(obj, want):
         fits, _, misfits = _fit(inner, want)
-        if fits < len(want) or misfits or 'ema' in at.lower(): continue
+        if fits < len(want) or misfits or _is_average(at): continue
         if all(_same(inner[k], kept[k]) for k in want): continue
         return f'the weights {_where(at, prefix)} would fit too, and are not used'
     return ''

@@ -32,6 +32,7 @@ from icd_nb.losses import (CE, DKD, KD, NKD, SDD, Structure, dkd_loss, icd_loss,
                            sdd_nkd_loss)
 from icd_nb.models import create_model, load_weights
 from icd_nb.pooling import multiscale_pool, n_cells, pool_matrix
+from icd_nb.prediction import predict
 from icd_nb.results.beside import measured, plot_beside, train_beside
 from icd_nb.results.lab import Lab
 from icd_nb.results.ledger import Ledger
@@ -275,6 +276,15 @@ def image_rows(tmp): # images, recipes, folders and files
     yield 'load_npz', load_npz, [tmp/'text.npz'], 'is not a readable .npz'
     for name, bad in dict(crop=['x', 0, 99], pad=['x', -1], flip=['x', 2], mean=[.5, 'x', [1]], std=[0, [0, 1, 1]], share=[0, -1, NAN, 'x', None], seed=['x', -1, 2.5, None], size=['x', 0, 10**6, 2.5]).items():
         yield f'load_npz: {name}', lambda v, name=name: load_npz(tmp/'own.npz', **{name: v}), bad, name
+
+    seen = create_model('resnet8', DATA.num_classes)
+    yield 'predict: pictures', lambda v: predict(seen, v, DATA), [None, 5.5, '', b'x', object(), True, ['a.jpg', None]], 'picture'
+    yield 'predict: pictures', lambda v: predict(seen, v, DATA), [[], (), range(0), tmp/'nowhere.jpg', tmp/'empty'], 'picture'
+    yield 'predict: numbers', lambda v: predict(seen, v, DATA), [-1, 10**6, [0, -1], torch.tensor([10**6])], 'has no test image'
+    yield 'predict: bytes', lambda v: predict(seen, v, DATA), [torch.zeros(2, 3, 8, 8), torch.zeros(2, 5, 5, 3, dtype=torch.uint8)], 'a tensor of pictures is bytes'
+    yield 'predict: data', lambda v: predict(seen, 0, v), [None, 5, 'minibirds', {}, {'classes': ['a']}], 'data is '
+    yield 'predict: model', lambda v: predict(v, 0, DATA), [None, 'resnet8', create_model], 'predict: model'
+    yield 'predict: top', lambda v: predict(seen, 0, DATA, v), [0, -1, 10**6, *NOT_WHOLE], 'predict: top'
 
 def file_rows(tmp): # networks, weights, hints, ledgers and what is in their files
     yield 'create_model', create_model, [None, 5, '', [], 'resnet9', 'ResNet', b'resnet8'], 'model'

@@ -22,14 +22,15 @@ from .augment import Augment, recipe
 from .batches import Batch, ImageData, steps_per_epoch, test_batches, train_batches
 from .cifar100 import load_cifar100
 from .cub200 import load_cub200
-from .folders import load_folder, load_imagenet
+from .folders import TAKEN, base_dataset, is_part, load_folder, load_imagenet
 from .minibirds import load_minibirds
 from ..params import checked, maybe, path_text, whole_number
 from ..style import show_pictures
 
 # %% ../../nbs/01_data.ipynb #exported
-_all_ = ['Augment', 'ImageData', 'Batch', 'steps_per_epoch', 'train_batches', 'test_batches',
-         'load_minibirds', 'load_cifar100', 'load_cub200', 'load_folder', 'load_npz']
+_all_ = ['base_dataset', 'is_part', 'Augment', 'ImageData', 'Batch', 'steps_per_epoch',
+         'train_batches', 'test_batches', 'load_minibirds', 'load_cifar100', 'load_cub200',
+         'load_folder', 'load_npz']
 
 # %% ../../nbs/01_data.ipynb #dataset
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ DATASETS = dict(
         load_imagenet, 'ImageNet', ('torchvision/resnet34', 'torchvision/resnet18'), epochs=100,
         shape=(1000, 224), pairs=(('torchvision/resnet34', 'torchvision/resnet18'),
                                   ('torchvision/resnet50', 'MobileNetV1'))))
+TAKEN.update(DATASETS)
 
 # %% ../../nbs/01_data.ipynb #register
 def register(name:str, dataset:DataSet):
@@ -152,17 +154,6 @@ def subset(self:ImageData, n_train=None, # default: all
     if not parts: return self
     new = replace(self, **parts)
     return replace(new, name=f'{self.name}-{len(new.train_y)}+{len(new.test_y)}-seed{seed}')
-
-# %% ../../nbs/01_data.ipynb #parts
-_PART = r'(-part-\d+\+\d+)?(-\d+px)?(-\d+\+\d+-seed\d+)*' # what is added to the name of a data set
-
-def base_dataset(name:str)->str:
-    "The data set that a part or a copy is drawn from: `minibirds-160+80-seed0` → `minibirds`"
-    return re.sub(f'{_PART}$', '', str(name))
-
-def is_part(name:str, base:str)->bool:
-    "Is `name` the data set `base`, or a part of it or a copy in another size?"
-    return re.fullmatch(re.escape(base) + _PART, name) is not None
 
 # %% ../../nbs/01_data.ipynb #some-of
 def some_of(x, y, k, n, g)->Tensor: # bytes `[n,H,W,3]`, white where there are too few

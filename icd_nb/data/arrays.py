@@ -15,6 +15,7 @@ from torch import Tensor
 from ..core import free_bytes, generator
 from .augment import recipe, usual_pad
 from .batches import ImageData
+from .folders import own_name
 from ..params import checked, number, path_of, whole_number
 
 # %% ../../nbs/01l_arrays.ipynb #as-images
@@ -201,4 +202,4 @@ def load_npz(path, crop=None,
     found = colour_stats(parts['train_x'])
     mean, std = (f if given is None else given for f, given in zip(found, (mean, std)))
     augment = recipe(side, crop, pad, flip, mean, std)
-    return ImageData(path.stem, **parts, classes=classes, augment=augment)
+    return ImageData(own_name(path.stem, 'file'), **parts, classes=classes, augment=augment)

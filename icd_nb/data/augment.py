@@ -94,9 +94,13 @@ def normalise(x:Tensor, # bytes `[B,S,S,3]`
               out:Tensor=None # of the same shape: where to write
              )->Tensor: # `[B,3,S,S]`, channels_last
     "Bytes as numbers around 0"
+    S = augment.size
+    if not isinstance(x, Tensor) or x.shape[1:] != (S, S, 3): raise ValueError(
+        f"normalise takes bytes [B,{S},{S},3] as they are cropped, not {type(x).__name__} "
+        f"{list(x.shape)}; as_seen(pictures, data) of icd_nb.prediction crops as tests do")
     mean, std = _mean_std(augment, x.device)
     if out is None: out = torch.empty(x.shape, device=x.device)
-    out.view(-1, 3*augment.size).copy_(x.view(-1, 3*augment.size)).div_(255).sub_(mean).div_(std)
+    out.view(-1, 3*S).copy_(x.view(-1, 3*S)).div_(255).sub_(mean).div_(std)
     return out.permute(0,3,1,2)
 
 # %% ../../nbs/01a_augment.ipynb #squares

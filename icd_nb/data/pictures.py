@@ -55,15 +55,20 @@ def _eight_bits(img, black, white)->Image.Image:
     return Image.fromarray(np.rint(255*share.clip(0, 1)).astype(np.uint8))
 
 # %% ../../nbs/01k_pictures.ipynb #decode
-def _picture(path)->Image.Image:
-    "The picture in a file, upright, in RGB of 8 bits"
-    with Image.open(path) as img:
-        img.load()
-        levels = _levels(img) if img.mode[0] in 'IF' else None
-        img = _upright(img)
-        return _in_rgb(_eight_bits(img, *levels) if levels else img)
+def _as_shown(img:Image.Image)->Image.Image:
+    "The picture upright, in RGB of 8 bits"
+    img.load()
+    levels = _levels(img) if img.mode[0] in 'IF' else None
+    img = _upright(img)
+    return _in_rgb(_eight_bits(img, *levels) if levels else img)
 
-def changed(path, change # a function from a picture to a picture, such as a transform
+def _picture(path)->Image.Image:
+    "The picture in a file, or one that is open, as a viewer shows it"
+    if isinstance(path, Image.Image): return _as_shown(path)
+    with Image.open(path) as img: return _as_shown(img)
+
+def changed(path, # of a file, or an open picture
+            change # a function from a picture to a picture, such as a transform
            )->np.ndarray: # bytes `[H,W,3]`
     "The picture in file `path`, changed"
     try: return np.asarray(change(_picture(path)))

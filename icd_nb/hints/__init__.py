@@ -11,7 +11,7 @@ import warnings
 from itertools import chain
 from pathlib import Path
 import matplotlib.pyplot as plt, torch, torch.nn as nn
-from ..core import atomic_write, check_choice, get_device
+from ..core import atomic_write, check_choice, check_place, get_device
 from ..data import load_data
 from ..params import as_it_is, checked, is_a, network, whole_number
 from .blocks import (block_means, device_of, image_batches, layer_shapes, spatial_mean,
@@ -124,6 +124,7 @@ def write_hints(model:str='resnet56', # teacher: a name of the zoo
                 picture:str=None): # where a picture is written, if wanted
     "Choose hint points of a teacher by clustering its layers (PURSUhInT)"
     if not checkpoint: raise ValueError(_NO_WEIGHTS)
+    for o, what in ((out, '--out'), (picture, '--picture')): o and check_place(o, what)
     data = load_data(dataset, data_dir)
     net = create_model(model, data.num_classes, image_size=data.augment.size)
     net = load_weights(net, checkpoint).to(get_device(device))

@@ -9,10 +9,10 @@ __all__ = ['CHOSEN_SAID', 'RUN_PARAMETERS', 'Run', 'used_line', 'run_of', 'datas
 # %% ../../nbs/11_run.ipynb #run-imports
 import math, re
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from fastcore.basics import patch
 from ..core import check_choice, parse_scales, short_hash
 from ..data import DATASETS, DataSet, base_dataset, load_data
+from ..data.folders import names_at
 from ..hints.terms import hint_names
 from ..kd import smoothed
 from ..losses import METHODS, objective
@@ -184,7 +184,7 @@ def run_of(settings:dict)->Run:
 
 def dataset_names(run:Run)->tuple:
     "What the images of a run may be called: its data set can be a folder or a file"
-    return (path := Path(run.dataset)).name, path.stem, run.dataset
+    return *names_at(run.dataset), run.dataset
 
 def teacher_run(run:Run, epochs:int=None, lr:float=None,
                 pretrained=False # does it begin with its library's weights?

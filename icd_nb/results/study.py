@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from fastcore.basics import patch
 from .. import style
-from ..core import project_root
+from ..core import check_place, project_root
 from ..methods import record_of
 from ..params import check_parameters
 from .autoscales import AUTO, choose_in, with_share
@@ -86,6 +86,7 @@ class Study:
         self.choice = None # of the scales
         self._open = auto and any(run.objective.needs_local for run in self.runs)
         self.lab = make_lab(self.p, self.p['out_dir'])
+        check_place(self.lab.folder/'result.json', 'out_dir:')
         self.base = 'kd' if 'kd' in self.p['methods'] else self.p['methods'][0]
         self._teaching = teacher_run(self.runs[0], self.p['teacher_epochs'],
                                      pretrained=bool(self.p['pretrained']))
