@@ -9,7 +9,6 @@ __all__ = ['image_record', 'as_seen', 'predict']
 import math, os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 import numpy as np, pandas as pd, torch
 from PIL import Image
 from torch import nn
