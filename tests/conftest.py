@@ -38,7 +38,7 @@ def measured(request):
     def keep(name, **figures):
         if not request.config.getoption('--record'): return
         from icd_nb.core import atomic_write
-        from icd_nb.results.lab import versions
+        from icd_nb.devices import versions
         from icd_nb.results.ledger import json_lines
         from icd_nb.results.seal import sealed
         import torch

@@ -19,7 +19,8 @@ from ..files import Timeout, alone
 from ..libraries import file_part
 from ..models import cost, create_model
 from .export import export_table
-from .lab import Lab, versions
+from ..devices import versions
+from .lab import Lab
 from .ledger import Ledger, recipe_key
 from .published import pair_name
 from .run import dataset_names, dataset_record, teacher_run
