@@ -87,7 +87,7 @@ def _others(z, y): # log probabilities among the others, from scores or log prob
 
 # %% ../nbs/05b_kd.ipynb #target-and-rest
 def _target_and_rest(z, q, y): # their log probabilities, from scores and the scores' `_others`
-    other = (q if q.ndim == 2 else q[:,0]).argmax(-1) # of the first cell, for all cells
+    other = (y+1) % z.shape[-1]
     d = at_class(z, y) - at_class(z, other) + at_class(q, other)
     return F.logsigmoid(d), F.logsigmoid(-d)
 
