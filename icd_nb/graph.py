@@ -20,6 +20,9 @@ def _tensors(state): # of one parameter in an optimizer: momentum, in AdamW mome
 def _numbers(module)->dict: # name → weight or buffer, also those that no checkpoint holds
     return dict(module.named_parameters()) | dict(module.named_buffers())
 
+def _own_places(t): # has each number a place of its own? else nothing can have been written there
+    return all(stride or n < 2 for stride, n in zip(t.stride(), t.shape))
+
 @contextmanager
 def undone(students # anything with `model`, `objective` and `opt`
           ):
@@ -32,7 +35,7 @@ def undone(students # anything with `model`, `objective` and `opt`
     finally:
         for m, old in zip(modules, kept):
             for k, v in _numbers(m).items():
-                if k in old: v.detach().copy_(old[k]) # a buffer made in the block may stay
+                if k in old and _own_places(v): v.detach().copy_(old[k]) # else it was made inside
         for st, old in zip(students, moved):
             for p, state in st.opt.state.items():
                 before = old.get(p, {})

@@ -73,7 +73,7 @@ def fail(self:Student, what, teacher=None):
 # %% ../nbs/08m_history.ipynb #about
 def _network(model)->str: # a short name of an architecture
     structure = [architecture(model), shapes_of(model.state_dict())]
-    own = sorted({code_of(type(m)) for m in model.modules() if is_own(type(m))})
+    own = sorted({code_of(o) for o in {type(m) for m in model.modules()} if is_own(o)})
     return f'{type(model).__name__} {short_hash(structure + own)}'
 
 def _frozen(model)->dict: # {} where nothing is
@@ -86,7 +86,8 @@ def about(self:Student, data, teacher, seed, precision)->dict:
     "What this training belongs to"
     if not self.objective.needs_teacher: teacher = None
     network = teacher if teacher is None or isinstance(teacher, nn.Module) else teacher.model
-    return dict(objective=self.objective.settings(), recipe=self.recipe.settings(),
+    self.asked = self.asked or self.objective.settings() # a term may learn its arguments
+    return dict(objective=self.asked, recipe=self.recipe.settings(),
                 seed=self.seed, seed_of_batches=seed,
                 scales=list(self.scales), chained=self.pooling[1],
                 images=dict(name=data.name, fingerprint=data.fingerprint),

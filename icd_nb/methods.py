@@ -49,7 +49,7 @@ def uses_beta(method)->bool:
 
 def user_made(method)->bool:
     "Did a user write this method, or a part of this sum?"
-    return any(is_own(METHODS[name]) for name in method.split('+'))
+    return any(is_own(METHODS[name.strip()]) for name in method.split('+'))
 
 def uses_gamma(method, hyper=())->bool: # hyper-parameters, by name or as pairs
     "Does γ, the weight of the structural term, enter this method?"

@@ -11,7 +11,7 @@ from functools import cache
 from importlib import import_module
 from .core import check_choice
 from .kd import beside_ce
-from .sources import load_own
+from .sources import code_of, load_own
 
 # %% ../nbs/05e_registry.ipynb #method
 METHODS = {}
@@ -39,6 +39,7 @@ def method(name:str): # as users write it
         except TypeError as e: raise ValueError(
             f"the method {name!r} is a function of (scales, gamma, **hyper): {e}") from None
         _check_new(name, f)
+        code_of(f) # as it is now, whatever happens to its file
         METHODS[name] = f
         for kept in _REMEMBERED: kept.cache_clear()
         return f

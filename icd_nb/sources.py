@@ -6,7 +6,8 @@
 __all__ = ['is_own', 'code_of', 'as_setting', 'load_own']
 
 # %% ../nbs/00g_sources.ipynb #sources-imports
-import ast, inspect, os, sys, textwrap
+import ast, inspect, os, sys, sysconfig, textwrap
+from functools import cache, partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 import numpy as np, torch
@@ -15,45 +16,70 @@ from .core import fingerprint, short_hash
 # %% ../nbs/00g_sources.ipynb #is-own
 _LIBRARIES = {*sys.stdlib_module_names,
               'icd_nb', 'torch', 'torchvision', 'timm', 'numpy', 'fastcore'}
+_SITE = [Path(sysconfig.get_paths()[o]).resolve() for o in ('purelib', 'platlib')]
+
+@cache
+def _installed(top): # the name of a module
+    file = getattr(sys.modules.get(top), '__file__', None)
+    return bool(file) and any(o in Path(file).resolve().parents for o in _SITE)
 
 def is_own(o)->bool: # a class or a function
     "Was it written by the user, and not taken from a library?"
-    return (getattr(o, '__module__', None) or '').split('.')[0] not in _LIBRARIES
+    top = (getattr(o, '__module__', None) or '').split('.')[0]
+    return top not in _LIBRARIES and not _installed(top)
 
 # %% ../nbs/00g_sources.ipynb #code-of
+@cache
+def _text_of(file, code): # as it was when it was first asked for; None where it is not known
+    try: return textwrap.dedent(inspect.getsource(code))
+    except (OSError, TypeError): return None
+
 def _tree(f): # the syntax of a function without its doc; None where its text is not known
-    try: tree = ast.parse(textwrap.dedent(inspect.getsource(f)))
-    except (OSError, TypeError, SyntaxError): return None
+    try: tree = ast.parse(_text_of(f.__code__.co_filename, f.__code__) or '(')
+    except SyntaxError: return None
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and ast.get_docstring(node): node.body[0] = ast.Pass()
-    return tree
+    if f.__name__ != '<lambda>': return tree
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Lambda)]
+    return found[0] if len(found) == 1 else None # of two on a line, nobody knows which
+
+def _constants(code): # of a function whose text is not known, and of those inside it
+    return [_constants(c) if inspect.iscode(c) else sorted(map(repr, c))
+            if isinstance(c, frozenset) else repr(c) for c in code.co_consts] + [code.co_code.hex()]
+
+def _held(cell): # what a closure keeps
+    try: return cell.cell_contents
+    except ValueError: return None # nothing yet
 
 def _around(f, tree): # name → value, of what it takes from its surroundings
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    cells = {k: c.cell_contents for k, c in zip(f.__code__.co_freevars, f.__closure__ or ())
-             if k in names}
-    return {k: v for k, v in f.__globals__.items() if k in names} | cells
+    nodes = [*ast.walk(tree)]
+    names = {o.id for o in nodes if isinstance(o, ast.Name)}
+    names -= {k for o in nodes if isinstance(o, (ast.Global, ast.Nonlocal)) for k in o.names}
+    kept = {k: _held(c) for k, c in zip(f.__code__.co_freevars, f.__closure__ or ()) if k in names}
+    return {k: v for k, v in f.__globals__.items() if k in names} | kept
 
-def _text(f):
+def _of_function(f, seen):
     tree = _tree(f)
-    if tree is not None: return [ast.unparse(tree)], _around(f, tree)
-    constants = [c for c in f.__code__.co_consts if not inspect.iscode(c)]
-    return [f.__code__.co_code.hex(), repr(constants)], {}
+    if tree is None: return _constants(f.__code__)
+    return [ast.unparse(tree), _described(_around(f, tree), seen)]
 
-def _parts(cls): # of the classes that the user wrote
-    return {(c.__name__, k): v for c in cls.__mro__ if is_own(c) for k, v in vars(c).items()
-            if not k.startswith('__') or k in ('__init__', '__call__')}
+def _of_class(cls, seen): # those of its parts that the user wrote
+    own = [c for c in cls.__mro__ if is_own(c)]
+    return [[c.__name__, {k: _described(v, seen) for k, v in vars(c).items()
+                          if not k.startswith('__') or k in ('__init__', '__call__')}] for c in own]
 
 def _described(o, seen): # anything that JSON can hold; None for what does not count
     if o is None or isinstance(o, (bool, int, float, str)): return o
-    if isinstance(o, tuple): return [_described(v, seen) for v in o]
+    if id(o) in seen: return getattr(o, '__qualname__', 'the same')
+    seen.add(id(o))
+    if isinstance(o, dict): return {str(k): _described(v, seen) for k, v in o.items()}
+    if isinstance(o, (tuple, list)): return [_described(v, seen) for v in o]
+    if isinstance(o, partial): return _described((o.func, o.args, o.keywords), seen)
     if isinstance(o, (staticmethod, classmethod)): o = o.__func__
     if isinstance(o, property): o = o.fget
-    if not (inspect.isfunction(o) or isinstance(o, type)) or not is_own(o): return None
-    if id(o) in seen: return o.__qualname__
-    seen.add(id(o))
-    text, around = ([], _parts(o)) if isinstance(o, type) else _text(o)
-    return text + sorted([str(k), _described(v, seen)] for k, v in around.items())
+    if inspect.isfunction(o): o = inspect.unwrap(o)
+    if isinstance(o, type): return _of_class(o, seen) if is_own(o) else None
+    return _of_function(o, seen) if inspect.isfunction(o) and is_own(o) else None
 
 def code_of(o # a class or a function
            )->str: # 8 hexadecimal digits
@@ -63,15 +89,21 @@ def code_of(o # a class or a function
 # %% ../nbs/00g_sources.ipynb #as-setting
 def _named(name, o): return f'{name} {code_of(o)}' if is_own(o) else name
 
+def _of_tensor(t):
+    if t.is_meta: return f'meta {list(t.shape)}'
+    return fingerprint(t if t.layout == torch.strided else t.to_dense())
+
 def as_setting(v): # an argument of a term
-    "The argument as JSON can hold it, such that no two values look the same"
-    if hasattr(v, 'settings'): return v.settings()
+    "The argument as JSON can hold it, such that two values look the same only if they are"
+    if not isinstance(v, type) and callable(getattr(v, 'settings', None)): return v.settings()
     if isinstance(v, np.generic): v = v.item()
     if isinstance(v, np.ndarray): v = torch.tensor(v) if v.dtype.kind in 'biuf' else v.tolist()
     if v is None or isinstance(v, (bool, int, float, str)): return v
     if isinstance(v, dict): return {str(k): as_setting(o) for k, o in v.items()}
     if isinstance(v, (list, tuple)): return [as_setting(o) for o in v]
-    if isinstance(v, torch.Tensor): return fingerprint(v)
+    if isinstance(v, (set, frozenset)): return sorted(map(repr, v))
+    if isinstance(v, torch.Tensor): return _of_tensor(v)
+    if isinstance(v, partial): return as_setting((v.func, v.args, v.keywords))
     if ' at 0x' not in repr(v): return repr(v)
     if hasattr(v, '__qualname__'): return _named(v.__qualname__, v)
     return _named(type(v).__name__, type(v))
@@ -80,6 +112,8 @@ def as_setting(v): # an argument of a term
 def _run_file(path):
     known = getattr(sys.modules.get(path.stem), '__file__', None)
     if known and Path(known).resolve() == path: return sys.modules[path.stem]
+    main = sys.modules['__main__'] # it may be what runs now
+    if getattr(main, '__file__', None) and Path(main.__file__).resolve() == path: return main
     if not path.is_file(): raise ValueError(f"ICD_NB_OWN: there is no file {path}")
     if known or path.stem in _LIBRARIES: raise ValueError(
         f"ICD_NB_OWN: {path} has the name of another module, {path.stem}: give it one of its own")
@@ -88,7 +122,8 @@ def _run_file(path):
     try: spec.loader.exec_module(module)
     except Exception as e:
         del sys.modules[path.stem]
-        raise ValueError(f"ICD_NB_OWN: {path}: {type(e).__name__}: {e}") from e
+        inside = '; import it inside your function' if 'partially init' in str(e) else ''
+        raise ValueError(f"ICD_NB_OWN: {path}: {type(e).__name__}: {e}{inside}") from e
     return module
 
 def load_own()->list: # modules

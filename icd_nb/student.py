@@ -22,6 +22,7 @@ from .shares import average_gradients, shared_pass, scores_of_all
 from .speed import keep_depthwise, loss_and_gradients, set_scalar, to_model_dtype
 from .teacher import check_map, check_memory, scores
 from .terms import Objective
+from .weights import model_fingerprint
 
 # %% ../nbs/08l_student.ipynb #student
 class Student:
@@ -65,6 +66,8 @@ class Student:
         self.input_shape = None # of one image, `(3,H,W)`, or of one series, `(C,L)`
         self.scorer = None # from images to scores of the whole image and of cells
         self.opt = self.params = None # the optimizer, and the parameters that it trains
+        self.asked = None # its objective's settings when it was first trained
+        self.bound_to = None # the fingerprint of the teacher that its terms were built for
         self.frozen = [] # layers that stay in eval mode
         self.infinite = set() # names of constants that are infinite, such as an attention's mask
         self.looked = False # at its objective, and for parts that get no gradient?
@@ -112,32 +115,35 @@ def _repr_markdown_(self:Student):
 def prepare(self:Student, batch, # one batch of training images, for the shapes
             labels, # of all training images
             teacher, # a `Teacher` or None
-            device, speed):
+            device, speed,
+            classes:int=None): # how many the data has; default: as many as the labels say
     "Move to the device, build what the terms need, and make the optimizer"
     self.device, self.speed, self.piece, self.now = device, speed, None, 0
-    before = self.opt if self._goes_on else None
     self.frozen = [m for m in self.model.modules() if self.model.training and not m.training]
     self.input_shape = tuple(batch.x.shape[1:])
     speed.place(self.model, device)
-    check_network(self.model, batch.x[:2], int(labels.max())+1, self.name)
+    check_network(self.model, batch.x[:2], classes or int(labels.max())+1, self.name)
     if speed.precision == 'bf16' and device.type == 'cpu': keep_depthwise(self.model)
     self.scorer = Scorer(self.model, *self.pooling)
     seed_torch(seed_of(self.seed, 'adapters'), device)
-    if teacher is not None: self.build(batch, labels, teacher)
+    anew = teacher is not None and self.build(batch, labels, teacher)
     self.objective.to(device)
+    keeps = self._goes_on and not (anew and [*self.objective.parameters()])
     self.params = [*nn.ModuleList([self.model, self.objective]).parameters()] # each once
     self.opt = make_optimizer(self.recipe, self.params, speed.fused,
-                              speed.graph and device.type == 'cuda', before)
+                              speed.graph and device.type == 'cuda', self.opt if keeps else None)
     self.infinite = {k for k, v in self.model.state_dict().items() if v.isinf().any()}
 
 # %% ../nbs/08l_student.ipynb #build
 @patch
 @torch.no_grad()
-def build(self:Student, batch, labels, teacher):
+def build(self:Student, batch, labels, teacher)->bool: # was it done, or had it been done before?
     "Let the terms choose layers and build adapters from one batch; the network does not change"
+    new = model_fingerprint(teacher.model) if isinstance(teacher.model, nn.Module) else None
+    anew = not (self._goes_on and self.bound_to == new)
     few = to_model_dtype(batch.x[:2], self.model)
     with left_alone(f'{self.name}: a term', images=few, labels=labels):
-        if not self._goes_on: self.objective.bind(self.model, teacher.model, few, labels)
+        if anew: self.objective.bind(self.model, teacher.model, few, labels)
     keep_apart(self.objective, self.model, teacher.model)
     if self.scales: check_memory(self.name, self.scales, len(batch.x), self.device, batch.x.ndim-2)
     with eval_mode(self.model): s = self.score(batch)
@@ -145,7 +151,9 @@ def build(self:Student, batch, labels, teacher):
     t = self._own_scores(teacher(batch))
     check_map(self.name, self.scorer, self.scales)
     check_map('the teacher', getattr(teacher, 'scorers', {}).get(self.pooling), self.scales)
-    if not self._goes_on: self.objective.build(s, t)
+    if anew: self.objective.build(s, t)
+    self.bound_to = new
+    return anew
 
 @patch
 def score(self:Student, batch):

@@ -28,6 +28,9 @@ class Term(_Summand, nn.Module):
     name, needs_local, needs_teacher = 'term', False, True
     beside = False # is it only there beside others, as CE is? a sum of methods has it once
     student_layers, teacher_layers = (), () # names of modules that it wants in `s.feats`, `t.feats`
+    def __init_subclass__(cls):
+        super().__init_subclass__()
+        code_of(cls) # as it is now, whatever happens to its file
     def forward(self, s:Scores, t:Scores, y:Tensor)->Tensor:
         "One number, a scalar tensor"
         raise NotImplementedError(f"{type(self).__name__} has no forward")

@@ -61,7 +61,7 @@ class WandB:
         self.project, self.kw = project, kw
         self.folder = path_of(folder or runs_home(), 'WandB: folder')
         self.wandb = optional('wandb', 'wandb', 'watching with Weights & Biases')
-        self.runs = {} # of each student that is not done: it, and its run
+        self.runs = {} # of each student that is not done, by its folder or by itself
 
     def _begin(self, student):
         recipe, objective = student.recipe.settings(), repr(student.objective)
@@ -72,9 +72,9 @@ class WandB:
                                dir=str(self.folder), reinit='create_new', **same, **self.kw)
 
     def __call__(self, student, record):
-        key = id(student)
-        if key not in self.runs: self.runs[key] = student, self._begin(student)
-        run = self.runs[key][1]
+        key = student.folder or ref(student)
+        if key not in self.runs: self.runs[key] = self._begin(student)
+        run = self.runs[key]
         run.log(flat_record(record), step=record['epoch'])
         if student.done:
             run.finish()
