@@ -7,12 +7,11 @@ __all__ = ['FAMILIES', 'MODELS', 'check_whole', 'check_model', 'create_model', '
            'load_weights']
 
 # %% ../nbs/02_models.ipynb #2fa53e74
-import warnings
+import copy, warnings
 import numpy as np
 import torch, torch.nn as nn
-from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
-from .core import check_choice, kept_modes, nearest
+from .core import check_choice, nearest
 from .extras import optional
 from .hub import hub_config, hub_file, note_making
 from .libraries import in_libraries, library_model, library_of
@@ -88,23 +87,28 @@ def _from_hub(name, num_classes): # with its weights
     return load_weights(model, hub_file(name))
 
 # %% ../nbs/02_models.ipynb #cost
+def _counted(net, side, device, dtype):
+    maps = []
+    def note(m, args, out): maps.append(tuple(args[0].shape[1:]))
+    averages = [m for m in net.modules() if isinstance(m, nn.AdaptiveAvgPool2d)]
+    hooks = [m.register_forward_hook(note) for m in averages]
+    try:
+        with FlopCounterMode(display=False) as counter:
+            net.eval()(torch.zeros(1, 3, side, side, device=device, dtype=dtype))
+    finally:
+        for h in hooks: h.remove()
+    return dict(flops=counter.get_total_flops(), map=maps[-1] if maps else None)
+
 @torch.no_grad()
 def cost(model:nn.Module, image_size=32 # side of the image in pixels
         )->dict: # `params` and `flops` (numbers), `map` (C, H, W; None: no `AdaptiveAvgPool2d`)
     "The number of a model's weights, its operations for one image, and the shape of its last map"
-    maps, size = [], (1, 3, image_size, image_size)
-    def note(m, args, out): maps.append(tuple(args[0].shape[1:]))
-    averages = [m for m in model.modules() if isinstance(m, nn.AdaptiveAvgPool2d)]
-    hooks = [m.register_forward_hook(note) for m in averages]
-    shapes = {k: v.to('meta') for k, v in [*model.named_parameters(), *model.named_buffers()]}
-    x = torch.zeros(size, device='meta', dtype=next(model.parameters()).dtype)
-    try:
-        with kept_modes(model), FlopCounterMode(display=False) as counter:
-            functional_call(model.eval(), shapes, x)
-    finally:
-        for h in hooks: h.remove()
-    return dict(params=sum(p.numel() for p in model.parameters()),
-                flops=counter.get_total_flops(), map=maps[-1] if maps else None)
+    p = next(model.parameters())
+    try: # a forward pass may keep what it makes, so it is that of a copy
+        found = _counted(copy.deepcopy(model).to('meta'), image_size, 'meta', p.dtype)
+    except (RuntimeError, NotImplementedError): # it looks at numbers, or has tensors of its own
+        found = _counted(copy.deepcopy(model), image_size, p.device, p.dtype)
+    return dict(params=sum(o.numel() for o in model.parameters()), **found)
 
 # %% ../nbs/02_models.ipynb #model-table
 def model_table(names=None, # of models; None: the whole zoo

@@ -8,6 +8,7 @@ __all__ = ['Seen', 'LoaderData', 'check_data']
 # %% ../../nbs/01m_loaders.ipynb #loaders-imports
 import inspect, os, re
 from collections import namedtuple
+from functools import partial
 from itertools import chain
 from math import prod
 import numpy as np, torch
@@ -33,8 +34,13 @@ def _labels(dataset)->torch.Tensor: # int64 `[N]`, or `[N,H,W]` of pixels
         return _labels(dataset.dataset)[torch.as_tensor(dataset.indices)]
     known = getattr(dataset, 'targets', None)
     if known is None: known = torch.stack([_label(dataset[i]) for i in range(len(dataset))])
+    if not isinstance(known, torch.Tensor):
+        known = np.asarray(known) if hasattr(known, '__array__') else [*known]
     _label((None, known[0]))
-    return _class_numbers(torch.as_tensor(known))
+    y = torch.as_tensor(known)
+    return _class_numbers(y.long() if y.dtype in _UNSIGNED else y)
+
+_UNSIGNED = torch.uint16, torch.uint32, torch.uint64 # for which PyTorch has few operations
 
 def _class_numbers(y):
     def wrong(what): return ValueError(f"a label is the number of a class, such as 3, and {what}")
@@ -49,14 +55,14 @@ def _read_labels(dataset, where):
     except (ValueError, TypeError, RuntimeError) as e: raise ValueError(f"{where}: {e}") from e
 
 def _class_names(dataset): # None where it has none
+    if isinstance(dataset, Subset): return _class_names(dataset.dataset)
     names = getattr(dataset, 'classes', None)
-    inside = getattr(dataset, 'dataset', None)
-    return _class_names(inside) if names is None and inside is not None else names
+    return [str(o) for o in names] or None if hasattr(names, '__iter__') else None
 
 def _check_same_classes(parts):
     train, test = map(_class_names, parts)
-    if None in (train, test) or [*train] == [*test]: return
-    apart = sorted({*map(str, train)} ^ {*map(str, test)})
+    if not (train and test) or all(a == b for a, b in zip(train, test)): return # the same numbers
+    apart = sorted({*train} ^ {*test})
     what = f"{', '.join(apart)} is in one of them only" if apart else "their order differs"
     raise ValueError("the classes of the training and of the test set are numbered differently: "
                      f"{what}; both need all classes, in the same order")
@@ -86,7 +92,9 @@ Seen = namedtuple('Seen', 'size') # side of the images in pixels, or of images w
 
 def _nested(transform)->list: # it and all those inside it
     inside = getattr(transform, 'transforms', ())
-    if not isinstance(inside, (list, tuple)): inside = ()
+    inside = [*inside] if isinstance(inside, (list, tuple)) else []
+    inside += [o for o in getattr(transform, '__dict__', {}).values() if inspect.isfunction(o)]
+    if isinstance(transform, partial): inside.append(transform.func)
     return [transform, *chain.from_iterable(map(_nested, inside))]
 
 def _in_words(transform)->str: # the same in every process
@@ -110,14 +118,23 @@ def _ways(dataset)->list: # the transforms of a data set, and of those inside it
 def _raw(dataset)->list: # what can be told of its images without loading one after the other
     inside = [getattr(dataset, 'dataset', None)]
     if isinstance(dataset, ConcatDataset): inside = dataset.datasets
-    arrays = [*getattr(dataset, 'tensors', ()), getattr(dataset, 'data', None)]
-    found = [fingerprint(torch.as_tensor(o)) for o in arrays if isinstance(o, _ARRAYS)]
-    files = [o[0] for o in getattr(dataset, 'samples', ()) if isinstance(o, (tuple, list))]
-    few = files[::max(1, len(files)//1000)] # a thousand tell
-    found += [short_hash([os.path.getsize(o) for o in few if os.path.isfile(o)])]*bool(files)
+    found = [_of_array(o) for o in _held(dataset, 'tensors') + [getattr(dataset, 'data', None)]]
+    pairs = [o[0] for o in _few(_held(dataset, 'samples')) if isinstance(o, (tuple, list)) and o]
+    files = [o for o in pairs if isinstance(o, (str, os.PathLike)) and os.path.isfile(o)]
+    found = [o for o in found if o] + [short_hash([*map(os.path.getsize, files)])]*bool(files)
     return found + [o for part in inside if isinstance(part, Dataset) for o in _raw(part)]
 
-_ARRAYS = torch.Tensor, np.ndarray
+def _held(dataset, name)->list: # what is in a list of that name
+    there = getattr(dataset, name, None)
+    return [*there] if isinstance(there, (list, tuple)) else []
+
+def _few(items): return items[::max(1, len(items)//1000)] # a thousand tell
+
+def _of_array(o)->str: # '' for anything else
+    if isinstance(o, np.ndarray) and o.dtype.kind in 'biuf' and o.ndim:
+        o = torch.from_numpy(np.array(_few(o))) # also of negative strides
+    plain = isinstance(o, torch.Tensor) and o.layout == torch.strided
+    return fingerprint(_few(o) if o.ndim else o) if plain else ''
 
 class _Numbered(Dataset): # items with their number
     def __init__(self, dataset): self.dataset = dataset
@@ -138,9 +155,10 @@ class LoaderData:
         self.sizes = [len(o) for o in parts] # images for training, for the test
         self.train_y, self.test_y = (_read_labels(part, where).flatten()
                                      for part, where in zip(parts, ('train', 'test')))
-        _check_same_classes(parts)
-        known = classes or _class_names(parts[0]) or range(int(self.train_y.max())+1)
-        self.classes = [str(o) for o in known]
+        if classes is None:
+            _check_same_classes(parts)
+            classes = _class_names(parts[0]) or range(int(self.train_y.max())+1)
+        self.classes = [str(o) for o in classes]
         if max(self.train_y.max(), self.test_y.max()) >= self.num_classes: raise ValueError(
             f"labels go up to {max(self.train_y.max(), self.test_y.max())}, and there are "
             f"{self.num_classes} classes")
