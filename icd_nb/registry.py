@@ -26,9 +26,10 @@ def remembered(f):
 def _check_new(name, f): # may this function have the name? its own cell may run again
     old = METHODS.get(name, f)
     places = {old.__module__, f.__module__}
-    again = '__main__' in places and old.__qualname__ == f.__qualname__ # as in a room's notebook
+    again = '__main__' in places and old.__qualname__ == f.__qualname__
     if len(places) > 1 and not again: raise ValueError(
         f"there is a method {name!r} already, of {old.__module__}: give yours another name")
+    f.__module__ = max(places - {'__main__'}, default='__main__') # a room's notebook is the room
 
 def method(name:str): # as users write it
     "Register a function that makes an `Objective`; its docstring names the source of its numbers"

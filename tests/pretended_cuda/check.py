@@ -14,6 +14,7 @@ from icd_nb.losses import CE, METHODS, Objective, Term, objective
 import icd_nb.methods
 from icd_nb.models import create_model
 from icd_nb.recipe import Recipe
+from icd_nb.registry import hyper_defaults
 from icd_nb.speed import Speed
 from icd_nb.student import Student
 from icd_nb.trainer import fit_many
@@ -30,7 +31,8 @@ def student(name, term=None):
     "A student of a method, or of a term beside the labels"
     hyper = dict(hints=['layer1.0', 'layer2.0']) if name.endswith('hints') else {}
     if 'crd' in name or name == 'wcord': hyper['negatives'] = 4
-    learns = objective(name, warmup=2, **hyper) if term is None else Objective(CE(), term)
+    if 'warmup' in hyper_defaults(name): hyper['warmup'] = 2
+    learns = objective(name, **hyper) if term is None else Objective(CE(), term)
     return Student(create_model('resnet8', 5, seed=1), learns, name=name, **SMALL)
 
 class Watch:
