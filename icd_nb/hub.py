@@ -33,7 +33,9 @@ def made_as(model:nn.Module)->dict: # empty for a network of one's own
 
 def changed_layer(model:nn.Module)->str: # '' where there is none
     "The first layer that is not as `create_model` has made it"
-    now, then = _layers(model), getattr(model, '_made_of', {})
+    model = getattr(model, '_orig_mod', model) # in a compiled one
+    now = _layers(model)
+    then = getattr(model, '_made_of', now if made_as(model) else {}) # it may be older than the note
     return next((name or 'forward' for name in now | then if now.get(name) != then.get(name)), '')
 
 # %% ../nbs/02i_hub.ipynb #write-folder

@@ -63,8 +63,9 @@ def _read_files(files, record, some)->torch.Tensor: # bytes `[B,H,W,3]`
 def _read_tensor(x, some)->torch.Tensor: return x[torch.tensor(some)]
 
 def _files(pictures)->list: # paths and open pictures
-    if isinstance(pictures, (list, tuple)): return [o for some in pictures for o in _files(some)]
     if isinstance(pictures, Image.Image): return [pictures]
+    if not isinstance(pictures, (str, os.PathLike, dict)) and hasattr(pictures, '__iter__'):
+        return [o for some in pictures for o in _files(some)]
     path = path_of(pictures, 'pictures')
     if path.is_file(): return [path]
     if not path.is_dir(): raise ValueError(f"there is no picture file or folder {path}")
@@ -84,8 +85,8 @@ def _of_test_set(numbers, data)->tuple:
     n = len(data.test_y)
     if wrong := [i for i in numbers if not 0 <= i < n]:
         raise ValueError(f"{data.name} has no test image {wrong[0]}: they go from 0 to {n-1}")
-    x = data.test_x[torch.tensor(numbers)]
-    return [f'test image {i}' for i in numbers], partial(_read_tensor, x)
+    def read(some): return data.test_x[torch.tensor(numbers)[some]]
+    return [f'test image {i}' for i in numbers], read
 
 def _of_bytes(x, record)->tuple:
     size = _stored(record)

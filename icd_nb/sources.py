@@ -71,7 +71,7 @@ def _of_class(cls, seen): # those of its parts that the user wrote
 def _described(o, seen): # anything that JSON can hold; None for what does not count
     if o is None or isinstance(o, (bool, int, float, str)): return o
     if id(o) in seen: return getattr(o, '__qualname__', 'the same')
-    seen.add(id(o))
+    seen[id(o)] = o # kept, so that nothing else gets its place in memory
     if isinstance(o, dict): return {str(k): _described(v, seen) for k, v in o.items()}
     if isinstance(o, (tuple, list)): return [_described(v, seen) for v in o]
     if isinstance(o, partial): return _described((o.func, o.args, o.keywords), seen)
@@ -84,7 +84,7 @@ def _described(o, seen): # anything that JSON can hold; None for what does not c
 def code_of(o # a class or a function
            )->str: # 8 hexadecimal digits
     "A fingerprint of its code, and of the user's code and constants that it names"
-    return short_hash(_described(o, set()))
+    return short_hash(_described(o, {}))
 
 # %% ../nbs/00g_sources.ipynb #as-setting
 def _named(name, o): return f'{name} {code_of(o)}' if is_own(o) else name

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from fastcore.basics import groupby, patch
 from torch import nn
-from ..core import (NUMBERS_VERSION, get_device, project_file, read_json, runs_home,
-                         seed_of, short_hash, write_json)
+from ..core import (NUMBERS_VERSION, fingerprint, get_device, project_file, read_json,
+                         runs_home, seed_of, short_hash, write_json)
 from ..hub import hub_file
 from ..libraries import file_part, library_of
 from ..devices import versions
@@ -66,6 +66,7 @@ class Lab:
     def teacher(self, model):
         self._teacher, self.teacher_name, self.teacher_origin, self._about = model, None, {}, None
         self.teacher_id = None if model is None else model_fingerprint(model)
+        self._weights = None if model is None else fingerprint(*model.parameters())
 
     settled = cached_property(lambda self: self.data.settle(self.device)) # once for all groups
 
@@ -150,15 +151,11 @@ def run(self:Lab, runs, deadline=None # stop cleanly before this `time.monotonic
     "Train what has no result, and return the results"
     each = is_a(Run, "a run, such as Run(method='kd'), or a list of them")
     runs = [checked(o, each, 'Lab.run') for o in ([runs] if isinstance(runs, Run) else runs)]
-    self._check_unchanged()
+    now = self.teacher and fingerprint(*self.teacher.parameters())
+    if now != self._weights: raise ValueError(
+        "the lab's teacher is not what it was: give it anew, as in lab.teacher = network")
     if todo := from_first(lambda: self.todo(runs)): self._train(todo, deadline)
     return [result for result in map(self.result, runs) if result]
-
-@patch
-def _check_unchanged(self:Lab): # the network that it was given as its teacher
-    if self.teacher is None or model_fingerprint(self.teacher) == self.teacher_id: return
-    raise ValueError("the lab's teacher is not what it was when it was given: give it anew, as in "
-                     "lab.teacher = network")
 
 @patch
 def _train(self:Lab, todo, deadline=None):

@@ -31,7 +31,7 @@ def student(name, term=None):
     "A student of a method, or of a term beside the labels"
     hyper = dict(hints=['layer1.0', 'layer2.0']) if name.endswith('hints') else {}
     if 'crd' in name or name == 'wcord': hyper['negatives'] = 4
-    if 'warmup' in hyper_defaults(name): hyper['warmup'] = 2
+    if term is None and 'warmup' in hyper_defaults(name): hyper['warmup'] = 2
     learns = objective(name, **hyper) if term is None else Objective(CE(), term)
     return Student(create_model('resnet8', 5, seed=1), learns, name=name, **SMALL)
 
