@@ -104,9 +104,9 @@ def as_setting(v): # an argument of a term
     if isinstance(v, (set, frozenset)): return sorted(map(repr, v))
     if isinstance(v, torch.Tensor): return _of_tensor(v)
     if isinstance(v, partial): return as_setting((v.func, v.args, v.keywords))
-    if ' at 0x' not in repr(v): return repr(v)
+    if isinstance(v, type): return _named(repr(v), v)
     if hasattr(v, '__qualname__'): return _named(v.__qualname__, v)
-    return _named(type(v).__name__, type(v))
+    return _named(type(v).__name__ if ' at 0x' in repr(v) else repr(v), type(v))
 
 # %% ../nbs/00g_sources.ipynb #load-own
 def _run_file(path):

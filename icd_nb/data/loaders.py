@@ -54,6 +54,7 @@ def _read_labels(dataset, where):
     try: return _labels(dataset)
     except (ValueError, TypeError, RuntimeError) as e: raise ValueError(f"{where}: {e}") from e
 
+# %% ../../nbs/01m_loaders.ipynb #loader-parts
 def _class_names(dataset): # None where it has none
     if isinstance(dataset, Subset): return _class_names(dataset.dataset)
     names = getattr(dataset, 'classes', None)
@@ -87,9 +88,7 @@ def _check_each_once(loader, n): # of the test images
     raise ValueError(f"test: the loader shows {len(set(seen))} of {n} images{twice}, and every "
                      "test image counts once: leave out drop_last and samplers of your own")
 
-# %% ../../nbs/01m_loaders.ipynb #loader-data
-Seen = namedtuple('Seen', 'size') # side of the images in pixels, or of images with as many places
-
+# %% ../../nbs/01m_loaders.ipynb #loader-mark
 def _nested(transform)->list: # it and all those inside it
     inside = getattr(transform, 'transforms', ())
     inside = [*inside] if isinstance(inside, (list, tuple)) else []
@@ -135,6 +134,9 @@ def _of_array(o)->str: # '' for anything else
         o = torch.from_numpy(np.array(_few(o))) # also of negative strides
     plain = isinstance(o, torch.Tensor) and o.layout == torch.strided
     return fingerprint(_few(o) if o.ndim else o) if plain else ''
+
+# %% ../../nbs/01m_loaders.ipynb #loader-data
+Seen = namedtuple('Seen', 'size') # side of the images in pixels, or of images with as many places
 
 class _Numbered(Dataset): # items with their number
     def __init__(self, dataset): self.dataset = dataset
