@@ -123,8 +123,13 @@ def with_a_stop(table:SmallTable, folder, workers)->dict: # as from `took`, and 
     return said | dict(happened=bool(stopping), stopping=sum(stopping))
 
 # %% ../../nbs/12m_scaling.ipynb #ways
+def _how_many(value)->str: # papermill makes a number of `2`
+    asked = str(value)
+    if asked == 'none' or all(o.strip().isdecimal() for o in asked.split(',')): return asked
+    raise ValueError('write how many workers, one after the other, like 1,2,4, or none')
+
 SCALE_PARAMETERS = dict(
-    workers=text, dask=yes_or_no, faults=yes_or_no, device=text,
+    workers=_how_many, dask=yes_or_no, faults=yes_or_no, device=text,
     **dict.fromkeys(['seeds', 'epochs', 'n_train', 'n_test'], whole_number()))
 _TRIAL = dict(workers='none', dask=False, faults=False, seeds=1, epochs=1, n_train=40, n_test=20)
 
