@@ -157,6 +157,7 @@ def _fill_group(ledger, group, lab, deadline, wait): # → the runs that are sti
         lab.run(left, deadline)
         return [run for run in left if not _move_to_ledger(ledger, lab, run)]
 
+# %% ../../nbs/12c_fill.ipynb #fill-all
 def fill(ledger:Ledger, runs, lab:Lab, # without a teacher: each pair gets its own
          minutes:float=25., teacher_epochs=None, # default: the students'
          checkpoints=None # folder of trained teachers

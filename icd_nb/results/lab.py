@@ -157,6 +157,7 @@ def run(self:Lab, runs, deadline=None # stop cleanly before this `time.monotonic
     if todo := from_first(lambda: self.todo(runs)): self._train(todo, deadline)
     return [result for result in map(self.result, runs) if result]
 
+# %% ../../nbs/11c_lab.ipynb #lab-train
 @patch
 def _train(self:Lab, todo, deadline=None):
     "Train groups of runs, with one line on all of them"

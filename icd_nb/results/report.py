@@ -53,6 +53,7 @@ def make_lab(p:dict, folder=None # of the runs; `runs_home()` where it is None
     on_epoch = tracker(track, folder/str(track))
     return Lab(data, folder, p['device'], speed, teachers=teachers, on_epoch=on_epoch)
 
+# %% ../../nbs/12e_report.ipynb #plan-text
 def _listed(values): return ', '.join(map(str, values))
 
 def plan_text(lab:Lab, p:dict, weights=None, # path of the teacher's; None: it will be trained

@@ -76,6 +76,7 @@ def clusters_by_seed(teacher:nn.Module, students:dict, # run → network
     frame.insert(1, 'seed', [None, *(run.seed for run in students)])
     return frame.drop(columns='model')
 
+# %% ../../nbs/12i_students.ipynb #measures-over-seeds
 def over_seeds(frame:pd.DataFrame # `method`, `seed`, and measures
               )->pd.DataFrame: # one row per method, `mean ± std` as texts
     "Each measure over the seeds, with three digits where numbers are small"

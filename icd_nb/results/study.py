@@ -44,6 +44,7 @@ def compared(results, base:str)->dict: # (method, other method) → `Difference`
     found = {(m, other): paired_difference(top1[m], top1[other]) for m, other in pairs}
     return {pair: d for pair, d in found.items() if d.outcome}
 
+# %% ../../nbs/12g_study.ipynb #conclusion-words
 def conclusion(results, base:str='kd')->str: # Markdown
     "Which methods are told apart, and by how much"
     found, top1 = compared(results, base), _top1(results)

@@ -146,6 +146,7 @@ def _context_line(context):
     old = '' if code == NUMBERS_VERSION else f', version {code} of the numbers'
     return f' Images {context.data}, {context.precision}, {who}{old}.'
 
+# %% ../../nbs/12a_tables.ipynb #pair-rows
 def pair_methods(pair:Run, frame)->list:
     "The methods of a pair's table: logit and feature methods, and others that have a number"
     runs = {m: same_pair(pair, m) for m in methods_of('other')}

@@ -95,6 +95,7 @@ def _slurm(text, folder, cluster='slurm'): # `local`: processes of this machine,
         try: yield sender, n
         finally: submitted.cancel()
 
+# %% ../../nbs/11h_workers.ipynb #open-workers
 @contextmanager
 def _dask(address):
     package = optional('distributed', 'dask', f'workers dask:{address}')
