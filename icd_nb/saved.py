@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from .core import atomic_write, check_place
-from .data import ImageData, load_data
+from .data import load_data
 from .export import FORMATS, IMAGES
 from .extras import optional
 from .hub import WEIGHTS, hub_images

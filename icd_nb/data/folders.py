@@ -19,6 +19,7 @@ from .augment import recipe, usual_pad
 from .batches import ImageData
 from .lazy import Decoder, Pictures, keep_bytes
 from .pictures import decoded, decoded_at, disk_free
+from .split import divided, repeated_files, say_repeated
 from ..params import checked, maybe, path_of, whole_number
 
 # %% ../../nbs/01c_folders.ipynb #class-files
@@ -135,19 +136,34 @@ def say_left_out(path, left:Counter):
     warnings.warn(f"{path}: {left.total()} files and folders were left out: {counts}. "
                   f"Pictures are files that end in {' '.join(IMAGE_FILES)}")
 
-def _parts_of(path)->dict: # part -> class -> files
+_TESTS = 'test', 'val', 'valid', 'validation' # the first that is there
+
+def _no_parts(path)->ValueError:
+    inside = sorted(o for o in path.iterdir() if o.name[0] != '.') if path.is_dir() else []
+    hint = f" (it holds {', '.join(o.name for o in inside[:5])})" if inside else ''
+    how = ''
+    if any(o.suffix in ('.csv', '.tsv', '.json') for o in inside): how = (
+        "; where labels stand in a table, sort the pictures into folders, or give a LoaderData a "
+        "Dataset of your own")
+    elif any(o.is_dir() for o in inside): how = (
+        "; load_data(…, share=.2) divides a single folder of classes")
+    return ValueError(f"{path} must hold the folders train/ and test/ (or val/), with a folder "
+                      f"for each class in them{hint}{how}")
+
+def _parts_of(path, share, seed)->dict: # part -> class -> files
     "The files of the training and the test set in a folder"
-    test = next((path/d for d in ('test', 'val') if (path/d).is_dir()), None)
-    if test is None or not (path/'train').is_dir():
-        inside = path.iterdir() if path.is_dir() else ()
-        there = ', '.join(sorted(o.name for o in inside if o.name[0] != '.')[:5])
-        hint = f" (it holds {there})" if there else ''
-        raise ValueError(f"{path} must hold the folders train/ and test/ (or val/), "
-                         f"with a folder for each class in them{hint}")
-    unused = [d for d in ('val', 'valid', 'validation') if (path/d).is_dir() and path/d != test]
+    left = Counter()
+    test = next((path/d for d in _TESTS if (path/d).is_dir()), None)
+    if share is not None:
+        if test or (path/'train').is_dir(): raise ValueError(
+            f"{path} holds train/ or test/ already: leave share out, or name a folder of classes")
+        found = divided(class_files(path, left), share, seed, path)
+        say_left_out(path, left)
+        return found
+    if test is None or not (path/'train').is_dir(): raise _no_parts(path)
+    unused = [d for d in _TESTS[1:] if (path/d).is_dir() and path/d != test]
     if unused: warnings.warn(f"{path}: {unused[0]}/ is not used: {test.name}/ is the test set. Put "
                              "its pictures into train/ to train on them")
-    left = Counter()
     found = dict(train=class_files(path/'train', left), test=class_files(test, left))
     _same_classes(path, found)
     say_left_out(path, left)
@@ -181,6 +197,8 @@ def load_folder(path, size=256, # side at which the images are stored
                 decode='auto', # `memory`: once, `lazy`: on demand, `auto`: by the memory there is
                 decoders=None, # processes that decode on demand; default: one per core
                 crops=None, # `imagenet`: as its recipe has it; see `imagenet_crops`
+                share=None, # of a folder of classes without train/ and test/: for the test, as .2
+                seed=0, # how it is divided
                 **kw # as for `recipe`: flip, mean, std
                )->ImageData:
     "The image set in `path/train` and `path/test` (or `path/val`)"
@@ -188,8 +206,10 @@ def load_folder(path, size=256, # side at which the images are stored
     size = checked(size, whole_number(1, 4096), f'{path.name}: size')
     decoders = checked(decoders, maybe(whole_number(0, 1000)), f'{path.name}: decoders')
     if crops: _check_crops(crops, pad, decode)
-    found = _parts_of(path)
+    found = _parts_of(path, share, seed)
     files = {k: [*chain(*v.values())] for k, v in found.items()}
+    pairs = [[o.relative_to(path) for o in pair] for pair in repeated_files(*files.values())]
+    say_repeated(path, pairs, len(files['test']))
     if pad is None: pad = 0 if crops else usual_pad(size, crop)
     augment = recipe(size, crop, pad, **kw)
     if crops: x, note = imagenet_crops(path, files, augment.size, size, decoders)
