@@ -16,6 +16,7 @@ from ..core import free_bytes, generator
 from .augment import recipe, usual_pad
 from .batches import ImageData
 from .folders import own_name
+from .split import repeated_images, say_repeated
 from ..params import checked, number, path_of, whole_number
 
 # %% ../../nbs/01l_arrays.ipynb #as-images
@@ -196,6 +197,9 @@ def load_npz(path, crop=None,
     has, name = _read_npz(path), path.name
     if size is not None: size = checked(size, whole_number(1, 4096), 'load_npz: size')
     parts = _in_size(_npz_parts(has, name, share, seed), size, name)
+    pairs = repeated_images(parts['train_x'], parts['test_x'])
+    say_repeated(name, [(f'test image {a}', f'training image {b}') for a, b in pairs],
+                 len(parts['test_y']))
     n, side = count_classes(parts['train_y'], f"{name}, train"), min(parts['train_x'].shape[1:3])
     classes = _class_names(has['classes'], name) if 'classes' in has else [*map(str, range(n))]
     if pad is None: pad = usual_pad(side, crop)

@@ -86,13 +86,26 @@ DECODING = 2 # goes up when `decode` gives other bytes than before
 def save_decoded(path, files, size):
     "Decode `files` into one array `[N,size,size,3]` at `path`"
     header = dict(descr='|u1', fortran_order=False, shape=(len(files), size, size, 3))
-    bar = progress(total=len(files), desc=f'decoding {path.stem}')
+    bar, bad = progress(total=len(files), desc=f'decoding {path.stem}'), []
+    def read(file):
+        try: return decode(file, size).tobytes()
+        except ValueError as e: return e
     with open(path, 'wb') as f, ThreadPoolExecutor(os.cpu_count()) as pool, bar:
         np.lib.format.write_array_header_1_0(f, header)
         for i in range(0, len(files), 256):
-            for img in pool.map(lambda file: decode(file, size), files[i:i+256]):
-                f.write(img.tobytes())
+            for img in pool.map(read, files[i:i+256]):
+                if isinstance(img, ValueError): bad.append(img)
+                elif not bad: f.write(img)
                 bar.update()
+            if len(bad) > 20: break
+    if bad: raise _unreadable(bad)
+
+def _unreadable(errors)->ValueError: # all of them at once
+    if len(errors) == 1: return errors[0]
+    more = [str(e).removesuffix('; repair it or take it away') for e in errors[:20]]
+    many = len(errors) > 20
+    return ValueError(f"{'more than 20' if many else len(errors)} pictures cannot be read: "
+                      f"{'; '.join(more)}{' …' if many else '.'} Repair them or take them away")
 
 def _file_state(path:Path)->list:
     "What changes when the file at `path` is written, replaced or moved"
