@@ -15,7 +15,8 @@ from .core import check_choice, free_bytes, parse_scales, progress
 from .data.augment import all_views, crop, view_number
 from .data.batches import exact_device
 from .data.loaders import check_data
-from .decoupling import Scorer, eval_mode
+from .decoupling import Scorer
+from .heads import eval_mode
 from .files import alone
 from .scores import MASKED, Scores
 from .weights import model_fingerprint
