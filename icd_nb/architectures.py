@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import pandas as pd, torch
 from torch import nn
 from .core import progress
-from .decoupling import KNOWN, Scorer
+from .decoupling import Scorer
+from .heads import KNOWN
 from .explicit import ExplicitHead
 from .extras import optional
 from .libraries import library_names

@@ -12,7 +12,7 @@ from torch import nn
 from .data import test_batches
 from .data.batches import exact_device
 from .data.loaders import check_data
-from .decoupling import eval_mode
+from .heads import eval_mode
 from .logits import main_logits
 from .params import checked, network, taking, whole_number
 from .ranks import own_share

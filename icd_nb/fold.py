@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
-from .decoupling import eval_mode
+from .heads import eval_mode
 from .logits import main_logits
 
 # %% ../nbs/08c_fold.ipynb #uses

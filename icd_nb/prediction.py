@@ -21,7 +21,7 @@ from .data.batches import exact_device
 from .data.folders import IMAGE_FILES, picture_files, say_left_out
 from .data.lazy import Pictures
 from .data.pictures import changed
-from .decoupling import eval_mode
+from .heads import eval_mode
 from .evaluation import at_a_time, logits_of
 from .params import checked, network, path_of, shown, whole_number
 from .speed import on_card

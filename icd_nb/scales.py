@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from .core import check_choice, get_device, parse_scales
 from .data import train_batches
 from .data.loaders import check_data
-from .decoupling import Scorer, complementary, eval_mode
+from .decoupling import Scorer, complementary
+from .heads import eval_mode
 from .gram import scale_weights, structure
 from .information import information
 from .params import checked, network, whole_number

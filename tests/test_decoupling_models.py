@@ -2,7 +2,9 @@
 import pytest, torch, torchvision
 from torch import nn
 from torchvision.models import get_model
-from icd_nb.decoupling import eval_mode, local_logits, CellRows, Scorer
+from icd_nb.decoupling import local_logits, Scorer
+from icd_nb.heads import eval_mode
+from icd_nb.rows import CellRows
 from icd_nb.pooling import multiscale_pool
 
 TORCHVISION = dict(resnet18=64, resnet50=64, resnext50_32x4d=64, mobilenet_v2=64, mobilenet_v3_small=64, mobilenet_v3_large=64, efficientnet_b0=64, convnext_tiny=64,

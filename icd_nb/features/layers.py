@@ -14,7 +14,7 @@ import torch, torch.nn as nn
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 from ..core import check_choice
-from ..decoupling import eval_mode
+from ..heads import eval_mode
 from ..tokens import layout_of
 
 # %% ../../nbs/06a_layers.ipynb #hooked

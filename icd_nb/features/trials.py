@@ -8,7 +8,7 @@ __all__ = ['observe', 'scores_with', 'value_of', 'descend', 'check_descent']
 # %% ../../nbs/06b_trials.ipynb #trials-imports
 import torch
 from torch import Tensor
-from ..decoupling import eval_mode
+from ..heads import eval_mode
 from ..scores import Scores
 from .layers import record, tiny_cnn
 from ..terms import Term

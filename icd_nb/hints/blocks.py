@@ -14,7 +14,7 @@ import numpy as np, torch, torch.nn as nn
 from ..core import progress
 from ..data.augment import centre_view
 from ..data.batches import ImageData, batches
-from ..decoupling import eval_mode
+from ..heads import eval_mode
 from ..features.layers import first_tensor, hooked, layouts
 from ..params import checked, taking, whole_number
 

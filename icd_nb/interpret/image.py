@@ -13,7 +13,8 @@ from torch import nn
 from ..core import parse_scales
 from ..data.augment import Augment
 from ..extras import optional
-from ..decoupling import Scorer, complementary, eval_mode, find_head
+from ..decoupling import Scorer, complementary
+from ..heads import eval_mode, find_head
 from ..explicit import ExplicitHead, named_head, places_of, score_places
 from ..gram import gram_matrix, structure
 from ..logits import main_logits

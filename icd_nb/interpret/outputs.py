@@ -12,7 +12,8 @@ from torch import nn
 from ..core import get_device, parse_scales
 from ..data import test_batches
 from ..data.loaders import check_data
-from ..decoupling import Scorer, eval_mode
+from ..decoupling import Scorer
+from ..heads import eval_mode
 from ..evaluation import check_network
 from ..params import checked, is_a, named, network
 from ..rows import CellRows

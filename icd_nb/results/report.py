@@ -55,6 +55,11 @@ def make_lab(p:dict, folder=None # of the runs; `runs_home()` where it is None
 
 def _listed(values): return ', '.join(map(str, values))
 
+def _looks(runs, p, scales)->list: # what methods without cells, or without iCD's term, do not have
+    has = {k for run in runs for k in run.settings}
+    return ([f"scales {scales or _listed(p['scales'])}"]*('scales' in has)
+            + [f"γ = {p['gamma']:g}"]*('gamma' in has))
+
 def plan_text(lab:Lab, p:dict, weights=None, # path of the teacher's; None: it will be trained
               scales:str=None # what is said of them; None: which they are
              )->str:
@@ -72,7 +77,7 @@ def plan_text(lab:Lab, p:dict, weights=None, # path of the teacher's; None: it w
         lines.append(f'{teaching.student} was pre-trained on {pretraining_text(teaching.student)}')
     lines += [f"teacher {p['teacher']}: {about}",
               f"student {p['student']}: {_listed(p['methods'])}; seeds {_listed(p['seeds'])}; "
-              f"{p['epochs']} epochs; scales {scales or _listed(p['scales'])}; γ = {p['gamma']:g}"]
+              '; '.join([f"{p['epochs']} epochs", *_looks(runs, p, scales)])]
     lines += dict.fromkeys(f'  {used_line(run)}' for run in runs)
     return '\n'.join(lines)
 
