@@ -94,8 +94,8 @@ def _of_array(o)->str: # '' for anything else
 def _check_labels(y, test_y, classes, named):
     "Stop unless both parts have labels among the classes; numbers that no image has are said"
     if max(y.max(), test_y.max()) >= len(classes): raise ValueError(
-        f"labels go up to {y.max()} in the training set and to {test_y.max()} in the test set, and "
-        f"there are {len(classes)} classes: the training set needs all of them")
+        f"labels go up to {y.max()} in the training set and to {test_y.max()} in the test set, "
+        f"and there are {len(classes)} classes: the training set needs all of them")
     if len(classes) < 2: raise ValueError("there is one class, and a classifier tells at least "
                                           "two apart")
     if named or (there := len(y.unique())) == len(classes): return
@@ -167,8 +167,8 @@ def _loader(part, bs, shuffle, workers)->DataLoader:
 def _one_batch(): # PyTorch says what cannot be put into a batch, not what to do
     try: yield
     except (TypeError, RuntimeError) as e:
-        why = {'default_collate': "let their transforms end in ToTensor() and Normalize(mean, std)",
-               'equal size': "let their transforms bring them to one size, such as Resize((64, 64))"}
+        why = {'default_collate': "let transforms end in ToTensor() and Normalize(mean, std)",
+               'equal size': "let transforms bring them to one size, as Resize((64, 64)) does"}
         do = next((do for said, do in why.items() if said in str(e)), None)
         if do is None: raise
         raise ValueError("the images cannot be put into one batch "
