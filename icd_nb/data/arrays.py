@@ -107,8 +107,8 @@ def _class_names(names:np.ndarray, where)->list:
                          "np.array(names, dtype=str)") from None
     names = [unicodedata.normalize('NFC', o) for o in names]
     twice = [o for o, n in Counter(names).items() if n > 1]
-    if twice: warnings.warn(f"{where}: more than one class is called {twice[0]!r}, and what is said "
-                            "of one cannot be told from the other")
+    if twice: warnings.warn(f"{where}: more than one class is called {twice[0]!r}, so that what is "
+                            "said of one may be meant for another")
     return names
 
 # %% ../../nbs/01l_arrays.ipynb #colour-stats
