@@ -136,6 +136,11 @@ def export_model(model:nn.Module, path, # ends in `.safetensors`, `.onnx` or `.p
 def _images(student, data)->dict: # None or empty where nothing is known
     if data is None: return student.images
     images, shape = image_record(data), student.input_shape
+    known = (student.images or {}).get('classes')
+    n = len(known) if known else made_as(student.model).get('num_classes', len(images['classes']))
+    what = f"{student.name} {'was trained on' if known else 'tells apart'} {n} classes"
+    if n != len(images['classes']): raise ValueError(
+        f"{what}, and {data.name} has {len(images['classes'])}: give the data of its training")
     if shape is None or shape == (3, images['crop'], images['crop']): return images
     raise ValueError(f"{student.name} was trained on images {[*shape]}, and {data.name} shows "
                      f"squares of {images['crop']}: give the data of its training")

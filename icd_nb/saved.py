@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 import torch
 from torch import nn
+from .checkpoint import KEPT
 from .core import atomic_write, check_place
 from .data import load_data
 from .export import FORMATS, IMAGES
@@ -53,8 +54,8 @@ def _made(note, path, where): # the network that a note tells of
         kw = {k: v for k, v in note.items() if k in ('name', 'num_classes', 'image_size', 'stem')}
         return create_model(**kw | dict(image_size=max(32, kw.get('image_size') or 32)))
     if 'kind' in note: raise ValueError(
-        f"{where} holds the weights of a {note['kind']}, made by code of your own: export the "
-        "student as .pt2, which holds the network too, or make it in Python, "
+        f"{where} holds the weights of a {note['kind']}, made or changed by code of your own: "
+        "export the student as .pt2, which holds the network too, or make it in Python, "
         f"load_weights(network, {str(path)!r}) and predict(network, …)")
     made = made_like(read_weights(path))
     if not made: raise ValueError(
@@ -85,12 +86,15 @@ def _of_folder(path):
     raise ValueError(f"{path} holds no student, that is no {_TRAINED} and no config.json with "
                      f"{WEIGHTS}; it has {', '.join(there) or 'nothing'}")
 
+def _training(path): # its folder, where its state is named
+    return path.parent if path.name in KEPT and (path.parent/'settings.json').is_file() else path
+
 def load_saved(place # a folder, a file, `local-dir:FOLDER` or `hf-hub:USER/NAME`
               )->tuple: # the network in eval mode, and what `image_record` said of its data, or {}
     "A student that was saved; a `ValueError` where nothing says which network it was"
     place = checked(place, path_text, 'load_saved: place')
     if place.startswith(('local-dir:', 'hf-hub:')): model, images = _of_hub(place)
-    elif (path := Path(place)).is_dir(): model, images = _of_folder(path)
+    elif (path := _training(Path(place))).is_dir(): model, images = _of_folder(path)
     elif not path.is_file(): raise FileNotFoundError(f"there is no folder or file {path}")
     elif path.suffix == FORMATS['torch']: model, images = _from_torch(path)
     elif path.suffix == FORMATS['onnx']: model, images = _from_onnx(path)

@@ -7,6 +7,7 @@ __all__ = ['colour_stats', 'load_npz']
 
 # %% ../../nbs/01l_arrays.ipynb #imports
 import unicodedata, warnings, zipfile
+from collections import Counter
 from math import prod
 from pathlib import Path
 import numpy as np, torch
@@ -104,7 +105,11 @@ def _class_names(names:np.ndarray, where)->list:
     except UnicodeDecodeError:
         raise ValueError(f"{where}: class names in bytes must be UTF-8; save them as text: "
                          "np.array(names, dtype=str)") from None
-    return [unicodedata.normalize('NFC', o) for o in names]
+    names = [unicodedata.normalize('NFC', o) for o in names]
+    twice = [o for o, n in Counter(names).items() if n > 1]
+    if twice: warnings.warn(f"{where}: more than one class is called {twice[0]!r}, so that what is "
+                            "said of one may be meant for another")
+    return names
 
 # %% ../../nbs/01l_arrays.ipynb #colour-stats
 def colour_stats(x:Tensor # bytes `[N,H,W,3]`
@@ -183,7 +188,9 @@ def _npz_parts(has, name, share, seed)->dict: # `train_x train_y test_x test_y`
     if len(x) != len(y): raise ValueError(f"{name}: {len(x)} images, but {len(y)} labels")
     count_classes(y, f"{name}, y")
     share = checked(share, number(), 'load_npz: share')
-    train, test = split_classes(y, min(share, 1), checked(seed, whole_number(0), 'load_npz: seed'))
+    seed = checked(seed, whole_number(0), 'load_npz: seed')
+    try: train, test = split_classes(y, min(share, 1), seed)
+    except ValueError as e: raise ValueError(f"{name}: {e}") from None
     return dict(train_x=x[train], train_y=y[train], test_x=x[test], test_y=y[test])
 
 def load_npz(path, crop=None,

@@ -15,7 +15,8 @@ from ..params import shown
 # %% ../../nbs/01la_labels.ipynb #labels-read
 def label_of(item): # of an image, or of its pixels
     if isinstance(item, (tuple, list)) and len(item) > 1:
-        if not isinstance(item[1], (str, bytes)): return torch.as_tensor(item[1])
+        named = item[1] is None or isinstance(item[1], (str, bytes))
+        if not named: return torch.as_tensor(item[1])
         raise ValueError(f"a label is the number of a class, such as 3, not {item[1]!r}: give "
                          "each its place in the list of class names")
     raise ValueError(f"what it holds is {shown(item)}; give a data set of pairs (image, label), "
@@ -91,7 +92,7 @@ def _sets_in(dataset)->list: # under whichever name
 def _same_labels(a, b)->bool: return a.shape == b.shape and torch.equal(a, b)
 
 def _not_taken(dataset, why):
-    warnings.warn(f"the class names in a {type(dataset).__name__} are not taken, {why}: give "
+    warnings.warn(f"{type(dataset).__name__}: its class names are not taken, {why}; give "
                   "LoaderData classes=[…] to name them")
 
 def _names_of_parts(dataset, deep):

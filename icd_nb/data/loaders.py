@@ -6,8 +6,9 @@
 __all__ = ['Seen', 'LoaderData', 'check_data']
 
 # %% ../../nbs/01m_loaders.ipynb #loaders-imports
-import inspect, os, re
+import inspect, os, re, warnings
 from collections import namedtuple
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from math import prod
@@ -90,6 +91,18 @@ def _of_array(o)->str: # '' for anything else
     return fingerprint(_few(o) if o.ndim else o) if plain else ''
 
 # %% ../../nbs/01m_loaders.ipynb #loader-data
+def _check_labels(y, test_y, classes, named):
+    "Stop unless both parts have labels among the classes; numbers that no image has are said"
+    if max(y.max(), test_y.max()) >= len(classes): raise ValueError(
+        f"labels go up to {y.max()} in the training set and to {test_y.max()} in the test set, "
+        f"and there are {len(classes)} classes: the training set needs all of them")
+    if len(classes) < 2: raise ValueError("there is one class, and a classifier tells at least "
+                                          "two apart")
+    if named or (there := len(y.unique())) == len(classes): return
+    warnings.warn(f"labels go up to {y.max()}, and the training set has {there} of these "
+                  f"{len(classes)} numbers: each is a class here, none is left out as a value to "
+                  "ignore. Number the classes that are there from 0")
+
 Seen = namedtuple('Seen', 'size') # side of the images in pixels, or of images with as many places
 
 class _Numbered(Dataset): # items with their number
@@ -116,14 +129,13 @@ class LoaderData:
             check_same_classes(*names)
             classes = names[0] or range(int(self.train_y.max())+1)
         self.classes = [str(o) for o in classes]
-        if max(self.train_y.max(), self.test_y.max()) >= self.num_classes: raise ValueError(
-            f"labels go up to {max(self.train_y.max(), self.test_y.max())}, and there are "
-            f"{self.num_classes} classes")
-        if self.num_classes < 2: raise ValueError("there is one class, and a classifier tells at "
-                                                  "least two apart")
+        _check_labels(self.train_y, self.test_y, self.classes, not isinstance(classes, range))
         self.name = name or type(parts[0]).__name__
         first = next(self.own_test(2, 'cpu'))
         is_image = first.x.ndim == 4
+        if is_image and labels[0].ndim == 2 and labels[0].shape[1] > 1: raise ValueError(
+            f"each image has a row of {labels[0].shape[1]} labels, and a classifier learns one "
+            "class of each: several at once need a network and a loss of their own")
         self.augment = Seen(first.x.shape[-1] if is_image else round(prod(first.x.shape[2:])**.5))
         images = fingerprint(self.train_y, self.test_y, first.x)
         ways, raw = (chain.from_iterable(map(f, parts)) for f in (_ways, _raw))
@@ -151,13 +163,24 @@ def _loader(part, bs, shuffle, workers)->DataLoader:
         f"write Recipe(bs={part.batch_size})")
     return part
 
+@contextmanager
+def _one_batch(): # PyTorch says what cannot be put into a batch, not what to do
+    try: yield
+    except (TypeError, RuntimeError) as e:
+        why = {'default_collate': "let transforms end in ToTensor() and Normalize(mean, std)",
+               'equal size': "let transforms bring them to one size, as Resize((64, 64)) does"}
+        do = next((do for said, do in why.items() if said in str(e)), None)
+        if do is None: raise
+        raise ValueError("the images cannot be put into one batch "
+                         f"({str(e).strip().splitlines()[-1]}): {do}") from e
+
 def _seeded(loader, *parts):
     "The items of a loader; its draws come from a state of their own"
     def own(f): # `f()`, drawing from that state
         nonlocal state
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(state)
-            out = f()
+            with _one_batch(): out = f()
             state = torch.get_rng_state()
         return out
     state = torch.Generator().manual_seed(seed_of(*parts)).get_state()
@@ -172,6 +195,9 @@ def _batch(item, device)->Batch:
         f"a batch of images is {str(x.dtype)[6:]} {list(x.shape)}; it must be floats [B,3,H,W], "
         "series [B,C,L] or volumes [B,C,D,H,W]: let the transforms of images end in ToTensor() "
         "and Normalize(mean, std)")
+    if y.is_floating_point() and not torch.equal(y, y.round()): raise ValueError(
+        "labels in a batch are fractions, as MixUp and CutMix make them, and here a label is the "
+        "number of a class: leave them out, or distil on the mixed images in a loop of your own")
     x, y = (o.to(device, non_blocking=True) for o in (x, y.long().flatten()))
     return Batch(x[own_share()], y, index[0].to(device) if index else None, None)
 

@@ -67,14 +67,20 @@ def _picture(path)->Image.Image:
     if isinstance(path, Image.Image): return _as_shown(path)
     with Image.open(path) as img: return _as_shown(img)
 
+_NEEDS = '.heic', '.heif', '.avif', '.jxl', '.svg', '.pdf', '.dng', '.cr2', '.nef', '.arw'
+
+def _not_read(path, e)->str: # what to do about it
+    suffix = os.path.splitext(path)[1].lower() if isinstance(path, (str, os.PathLike)) else ''
+    if suffix not in _NEEDS: return f"({e}); repair it or take it away"
+    return f"as Pillow does not decode {suffix} here: save it as .jpg or .png"
+
 def changed(path, # of a file, or an open picture
             change # a function from a picture to a picture, such as a transform
            )->np.ndarray: # bytes `[H,W,3]`
     "The picture in file `path`, changed"
     try: return np.asarray(change(_picture(path)))
     except Exception as e: # Pillow's readers raise errors of many kinds
-        raise ValueError(f"{path} cannot be read as an image ({e}); "
-                         "repair it or take it away") from None
+        raise ValueError(f"{path} cannot be read as an image {_not_read(path, e)}") from None
 
 def decode(path, size)->np.ndarray: # bytes `[size,size,3]`
     "The picture in file `path`, resized to `size`×`size`"
