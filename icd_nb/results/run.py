@@ -234,16 +234,16 @@ def planned_runs(p:dict)->list:
     same |= {k: p[k] for k in own if p[k] is not None} | dict(recipe_of=p['recipe'])
     given = {k: p[k] for k in ('dkd_beta', 'warmup') if p[k] is not None}
     for k, v in given.items():
-        if not any(k in hyper_defaults(m) for m in p['methods']):
-            raise ValueError(f"parameter {k} = {v:g}: none of the methods has this "
-                             f"hyper-parameter: {', '.join(p['methods'])}")
+        if not any(k in hyper_defaults(m) for m in p['methods']): raise ValueError(
+            f"parameter {k} = {v:g}: none of the methods has this hyper-parameter: "
+            + ', '.join(p['methods']))
     hyper = {m: as_published(m, p['recipe'] or pair[0], *pair[1:]).hyper for m in p['methods']}
-    return [Run(*pair, m, o, hyper=hyper[m]|given, **same) for o in p['seeds'] for m in p['methods']]
+    return [Run(*pair, m, seed, hyper=hyper[m] | given, **same) for seed in p['seeds']
+            for m in p['methods']]
 
 def used_parameters(p:dict)->dict:
     "Filled parameters with what was used: `used` per method, beside it what all have in common"
     used = {run.method: run.used for run in planned_runs(p)}
-    values = {k: {one[k] for one in used.values() if k in one}
-              for k in ('dkd_beta', 'warmup', 'clip', 'lr')}
+    values = {k: {o[k] for o in used.values() if k in o} for k in 'dkd_beta warmup clip lr'.split()}
     common = {k: v.pop() if len(v) == 1 else None for k, v in values.items()}
     return dict(p, scales=list(p['scales']), **common, used=used)
