@@ -54,7 +54,7 @@ def test_cells_of_the_tutorial_run_again(monkeypatch):
     cells = json.loads((ROOT/'nbs'/'22_a_method_of_your_own.ipynb').read_text())['cells']
     code = {c['id']: ''.join(c['source']) for c in cells if c['cell_type'] == 'code'}
     monkeypatch.delenv('IN_TEST', raising=False)
-    known, names = dict(METHODS), {}
+    known, names = dict(METHODS), dict(__name__='__main__')
     try:
         for name in ('own-import', 'own-term', 'own-name', 'own-away'): exec(code[name], names)
         exec("objective('sure_kd')", names)
