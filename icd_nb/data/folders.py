@@ -93,7 +93,8 @@ def class_files(folder:Path, left:Counter=None # counts what is left out
     return found
 
 # %% ../../nbs/01c_folders.ipynb #parts
-_PART = r'(-part-\d+\+\d+)?(-\d+px)?(-\d+\+\d+-seed\d+)*' # what is added to the name of a data set
+# what is added to the name of a data set
+_PART = r'(-part-\d+\+\d+)?(-\d+px)?(-(validation-)?\d+\+\d+-seed\d+)*'
 
 def base_dataset(name:str)->str:
     "The data set that a part or a copy is drawn from: `minibirds-160+80-seed0` → `minibirds`"

@@ -22,6 +22,7 @@ def plus_minus(middle:float, # None or NaN: there is none
                missing:str='–', digits:int=2)->str:
     "`71.30 ± 0.25`"
     if pd.isna(middle): return missing
+    if abs(middle) < 1e-9: middle = 0. # what equal means leave after rounding has no sign
     return f'{middle:{sign}.{digits}f}' + ('' if pd.isna(spread) else f' ± {spread:.{digits}f}')
 
 # %% ../../nbs/11a_stats.ipynb #paired-difference
