@@ -16,7 +16,7 @@ from .decoupling import Scorer
 from .ensemble import Ensemble, scorer_of
 from .scores import Scores
 from .shares import scores_of_all
-from .foreign import layers_of_cells
+from .foreign import check_plain, layers_of_cells
 from .fold import folded, half_stored
 from .features.layers import record
 from .params import checked, network
@@ -157,7 +157,9 @@ def check_teacher(teacher):
     if isinstance(teacher, torch.jit.ScriptModule):
         raise ValueError("the teacher is a TorchScript program, which has no layers to look at: "
                          "give the network that it was made from")
-    if isinstance(teacher, nn.Module): return checked(teacher, network, 'the teacher')
+    if isinstance(teacher, nn.Module):
+        checked(teacher, network, 'the teacher')
+        return check_plain(teacher, 'the teacher')
     if teacher is None or hasattr(teacher, 'watch'): return
     fits = [text for kind, text in _INSTEAD.items() if isinstance(teacher, kind)]
     hint = fits[0] if fits else 'give an nn.Module'

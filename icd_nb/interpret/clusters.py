@@ -17,7 +17,7 @@ from ..data.minibirds import MARKS, CLASSES, draw
 from ..gram import _known
 from .outputs import OUTPUTS, Outputs, by_name, same_images
 from ..params import checked, several, whole_number
-from ..pooling import cell_boxes, cell_slices
+from ..pooling import cell_boxes
 from ..style import WIDTH
 
 # %% ../../nbs/10c_clusters.ipynb #cell-vectors
@@ -25,7 +25,7 @@ def cell_vectors(out:Outputs, m:int # the scale
                 )->torch.Tensor: # `[N·m²,K]`, of length 1
     "The normalised scores of all cells of one scale, image by image"
     checked(out, OUTPUTS, 'cell_vectors: out')
-    local = out.local[..., cell_slices(out.scales)[check_choice(m, out.scales, 'scale')]]
+    local = out.local[..., out.slices[check_choice(m, out.scales, 'scale')]]
     return F.normalize(_known(local.transpose(1, 2).flatten(0, 1).double()), dim=1)
 
 def cluster_cells(vectors, # `[M,K]`
@@ -91,8 +91,9 @@ def known_groups(out:Outputs, data, # the `ImageData` that it is about
     same_images(out, data=data)
     if parts is not None and len(parts) != len(out.y): raise ValueError(
         f"parts of {len(parts)} pictures, and outputs for {len(out.y)} images")
-    y = out.y.repeat_interleave(m*m).numpy()
-    known = {'class': y, 'place': np.tile(np.arange(m*m), len(out.y))}
+    n = len(cell_vectors(out, m))//len(out.y) # cells of an image
+    y = out.y.repeat_interleave(n).numpy()
+    known = {'class': y, 'place': np.tile(np.arange(n), len(out.y))}
     families = getattr(data, 'families', None) # a `LoaderData` has none
     if families: known['family'] = np.array(families)[y]
     if parts is not None:
