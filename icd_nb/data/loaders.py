@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 from ..core import fingerprint, get_device, seed_of, short_hash
 from ..params import checked, shown, whole_number
-from ..ranks import own_share
+from .mixed import as_batch, collates
 from ..sources import code_of, is_own
 from .batches import Batch
 from .labels import check_same_classes, class_names, read_labels
@@ -139,7 +139,7 @@ class LoaderData:
         self.augment = Seen(first.x.shape[-1] if is_image else round(prod(first.x.shape[2:])**.5))
         images = fingerprint(self.train_y, self.test_y, first.x)
         ways, raw = (chain.from_iterable(map(f, parts)) for f in (_ways, _raw))
-        self.fingerprint = short_hash([images, *ways, *raw])
+        self.fingerprint = short_hash([images, *ways, *raw, *map(_in_words, collates(train, test))])
 
     @property
     def num_classes(self): return len(self.classes)
@@ -195,11 +195,7 @@ def _batch(item, device)->Batch:
         f"a batch of images is {str(x.dtype)[6:]} {list(x.shape)}; it must be floats [B,3,H,W], "
         "series [B,C,L] or volumes [B,C,D,H,W]: let the transforms of images end in ToTensor() "
         "and Normalize(mean, std)")
-    if y.is_floating_point() and not torch.equal(y, y.round()): raise ValueError(
-        "labels in a batch are fractions, as MixUp and CutMix make them, and here a label is the "
-        "number of a class: leave them out, or distil on the mixed images in a loop of your own")
-    x, y = (o.to(device, non_blocking=True) for o in (x, y.long().flatten()))
-    return Batch(x[own_share()], y, index[0].to(device) if index else None, None)
+    return as_batch(x, y, *index, device=device)
 
 @patch
 def steps(self:LoaderData, bs)->int:
