@@ -1,17 +1,14 @@
 "What the documentation site shows: the notebooks with their saved outputs, and one API page per module, made from its docments"
 import inspect, json, logging, pkgutil, posixpath, re, tempfile
 from importlib import import_module
-from itertools import groupby
 from pathlib import Path
 from fastcore.docments import docments
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File
 import icd_nb
-from icd_nb.bundle import about, bundled
+from icd_nb.bundle import about, bundled, chapters
 
 NBS = sorted(bundled('nbs').glob('*.ipynb'))
-GROUPS = {'00': 'Ground', '01': 'Images', '02': 'Networks', '03': 'Cells', '04': 'Decoupling', '05': 'Structure', '06': 'Losses', '07': 'Layers and hints',
-          '08': 'Methods and students', '09': 'Training', '11': 'Runs', '12': 'Tables', '13': 'Cost', '14': 'Command line'} # others are called as their first notebook
 made = tempfile.TemporaryDirectory() # mkdocs-jupyter reads notebooks from files
 
 # ---- notebooks
@@ -112,11 +109,10 @@ def api_page(name, module):
 # ---- the site
 
 def navigation(api):
-    "Tutorials and reports, then the reading order by its two-digit numbers, then the API"
-    tutorials, reports = ([{about(p)[0]: p.name} for p in NBS if p.name[0] == first] for first in '29')
-    teaching = [p for p in NBS if p.name[0] in '01']
-    numbered = {n: [{about(p)[0]: p.name} for p in ps] for n, ps in groupby(teaching, lambda p: p.name[:2])}
-    order = [{GROUPS.get(n) or [*pages[0]][0]: pages} for n, pages in numbered.items()]
+    "Tutorials and reports, then the chapters in reading order, then the API"
+    pages = {title: [{about(p)[0]: p.name} for p in paths] for title, paths in chapters().items()}
+    tutorials, reports = pages.pop('Tutorials'), pages.pop('Reports')
+    order = [{title: found} for title, found in pages.items()]
     return [{'Home': 'index.ipynb'}, {'Tutorials': tutorials}, {'Reports': reports}, {'Reading order': order}, {'API': api}]
 
 def on_config(config):

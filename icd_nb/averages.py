@@ -11,10 +11,10 @@ import torch, torch.nn.functional as F
 from torch import Tensor
 
 # %% ../nbs/03b_averages.ipynb #averaged-map
-_POOLS = {F.adaptive_avg_pool2d, F.avg_pool2d, F.adaptive_avg_pool1d, F.avg_pool1d,
-          F.adaptive_avg_pool3d, F.avg_pool3d}
-_MEANS = {torch.mean, Tensor.mean}
-_ROWS = {torch.flatten, Tensor.flatten, torch.reshape, Tensor.reshape, Tensor.view}
+_POOLS = (F.adaptive_avg_pool2d, F.avg_pool2d, F.adaptive_avg_pool1d, F.avg_pool1d,
+          F.adaptive_avg_pool3d, F.avg_pool3d)
+_MEANS = (torch.mean, Tensor.mean)
+_ROWS = (torch.flatten, Tensor.flatten, torch.reshape, Tensor.reshape, Tensor.view)
 
 def _input(args, kwargs): return args[0] if args else kwargs.get('input')
 
@@ -49,10 +49,10 @@ def part_of_map(func, args, kwargs, out): # as for `averaged_map`
     return x if out.ndim == 3 and out.shape[:2] == x.shape[:2] else None
 
 # %% ../nbs/03b_averages.ipynb #read-otherwise
-_MAXIMA = {torch.amax, Tensor.amax, F.max_pool2d, F._max_pool2d, torch.max_pool2d,
+_MAXIMA = (torch.amax, Tensor.amax, F.max_pool2d, F._max_pool2d, torch.max_pool2d,
            F.adaptive_max_pool2d, F._adaptive_max_pool2d, F.max_pool1d, F._max_pool1d,
            F.max_pool3d, F._max_pool3d, torch.max_pool1d, torch.max_pool3d, F.adaptive_max_pool1d,
-           F._adaptive_max_pool1d, F.adaptive_max_pool3d, F._adaptive_max_pool3d}
+           F._adaptive_max_pool1d, F.adaptive_max_pool3d, F._adaptive_max_pool3d)
 
 def _is_map(x, dims):
     return isinstance(x, Tensor) and x.ndim == dims+2 and prod(x.shape[2:]) > 1

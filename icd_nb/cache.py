@@ -15,7 +15,7 @@ from .core import check_choice, free_bytes, parse_scales, progress
 from .data.augment import all_views, crop, view_number
 from .data.batches import exact_device
 from .data.loaders import check_data
-from .decoupling import Scorer
+from .ensemble import scorer_of
 from .heads import eval_mode
 from .files import alone
 from .scores import MASKED, Scores
@@ -55,7 +55,7 @@ def scales_to_keep(model, x, scales)->tuple:
     if not scales: return ()
     keep = (max(scales),)
     if any(keep[0] % m for m in scales): return scales
-    fine, full = Scorer(model, keep)(x).local, Scorer(model, scales)(x).local
+    fine, full = (scorer_of(model, o)(x).local for o in (keep, scales))
     largest = full.where(full > MASKED, 0).abs().max().item()
     same = torch.allclose(coarser(fine, keep, scales), full, rtol=1e-3, atol=1e-3*largest)
     return keep if same else scales
@@ -175,7 +175,8 @@ def _filled(model, data, scales, path, device, dtype, speed, bs)->tuple: # table
                  precision=speed.precision)
     with alone(path) if path else nullcontext(), eval_mode(model):
         table, todo, store = _table_at(path, shape, dtype, about, device)
-        scorer, out = Scorer(model, keep), torch.empty(shape[1:], dtype=dtype, device=table.device)
+        scorer = scorer_of(model, keep)
+        out = torch.empty(shape[1:], dtype=dtype, device=table.device)
         made, n = len(views)-len(todo), len(views)
         for v in progress(todo, 'teacher, view by view', initial=made, total=n):
             score_view(scorer, data, views[v], out, device, speed, bs)

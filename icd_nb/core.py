@@ -163,7 +163,7 @@ def fingerprint(*tensors)->str: # 8 hexadecimal digits
     for t in tensors:
         h.update(f'{t.dtype}{list(t.shape)}'.encode())
         for part in t.detach().reshape(-1).split(2**24):
-            h.update(part.cpu().view(torch.uint8).numpy())
+            h.update(part.contiguous().cpu().view(torch.uint8).numpy())
     return h.hexdigest()[:8]
 
 # %% ../nbs/00_core.ipynb #numbers-version

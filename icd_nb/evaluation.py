@@ -21,10 +21,11 @@ from .speed import on_card, to_model_dtype
 
 # %% ../nbs/08k_evaluation.ipynb #hits
 def hits(logits:torch.Tensor, # `[B,K]`
-         y:torch.Tensor, # labels `[B]`
+         y:torch.Tensor, # labels `[B]`; of mixed images, shares `[B,K]`: the largest counts
          k:int=1 # how many guesses
         )->torch.Tensor: # a count, on the device
     "How many of the labels are among the `k` highest scores"
+    if y.ndim == 2: y = y.argmax(1)
     guesses = logits.topk(min(k, logits.shape[1]), 1).indices
     return (guesses == y[:,None]).sum()
 

@@ -18,9 +18,9 @@ from .logits import main_logits
 from .extras import optional
 from .files import writing
 import icd_nb.history # gives a student its result
-from .hub import changed_layer, made_as, push_folder, write_hub_folder
+from .hub import changed_layer, made_as, notes_of, push_folder, write_hub_folder
 from .params import checked, network, path_of, taking, whole_number
-from .prediction import image_record
+from .prediction import image_record, shows_pictures
 from .speed import FullConv2d
 from .student import Student
 from .weights import not_finite_weights, save_weights
@@ -78,8 +78,10 @@ def _read_onnx(net, x, path):
         str(path), providers=['CPUExecutionProvider'])
     return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
 
-_WRITE = dict(safetensors=lambda net, x, path, images: save_weights(net, path), onnx=_write_onnx,
-              torch=_write_torch)
+def _write_safetensors(net, x, path, images):
+    save_weights(net, path, notes=notes_of(net, images))
+
+_WRITE = dict(safetensors=_write_safetensors, onnx=_write_onnx, torch=_write_torch)
 _READ = dict(safetensors=_read_safetensors, onnx=_read_onnx, # what a file says of images `x`
              torch=lambda net, x, path: torch.export.load(path).module()(x))
 
@@ -110,7 +112,7 @@ def _input_shape(size): # of one input, from the side of its images, or as it is
 def export_model(model:nn.Module, path, # ends in `.safetensors`, `.onnx` or `.pt2`
                  format:str=None, # a name in `FORMATS`; default: by the end of the name
                  image_size=32, # side of the images, or the shape of one input: `(6, 128)`
-                 images:dict=None # goes into `.onnx` and `.pt2`: how pictures are seen
+                 images:dict=None # goes into the file too: how pictures are seen, names of classes
                 )->Path:
     "Write a network to a file that is read without this library, and check the file"
     path = path_of(path, 'export_model: path')
@@ -131,9 +133,14 @@ def export_model(model:nn.Module, path, # ends in `.safetensors`, `.onnx` or `.p
     return path
 
 # %% ../nbs/09b_export.ipynb #student-export
-def _images(student, data)->dict: # None where no data are given
-    if data is None: return None
+def _images(student, data)->dict: # None or empty where nothing is known
+    if data is None: return student.images
     images, shape = image_record(data), student.input_shape
+    known = (student.images or {}).get('classes')
+    n = len(known) if known else made_as(student.model).get('num_classes', len(images['classes']))
+    what = f"{student.name} {'was trained on' if known else 'tells apart'} {n} classes"
+    if n != len(images['classes']): raise ValueError(
+        f"{what}, and {data.name} has {len(images['classes'])}: give the data of its training")
     if shape is None or shape == (3, images['crop'], images['crop']): return images
     raise ValueError(f"{student.name} was trained on images {[*shape]}, and {data.name} shows "
                      f"squares of {images['crop']}: give the data of its training")
@@ -142,7 +149,7 @@ def _images(student, data)->dict: # None where no data are given
 def export(self:Student, path, # ends in `.safetensors`, `.onnx` or `.pt2`
            format:str=None, # `safetensors`, `onnx`, `torch`; default: by the end of the name
            image_size=None, # as in `export_model`; default: as in its training
-           data=None # an `ImageData`: how it sees pictures goes into `.onnx` and `.pt2`
+           data=None # an `ImageData`, whose classes and size go into the file; default: of `fit`
           )->Path:
     "Write the network to a file that is read without this library, and check the file"
     size = image_size or self.input_shape or made_as(self.model).get('image_size')
@@ -163,7 +170,7 @@ def _using(name)->str: # lines that use the network
             f"predict(model, 'photo.jpg', hub_images({name!r}))")
 
 def _card(student, name, data)->str: # what README.md says
-    model = student.model
+    model, images = student.model, _images(student, data) or {}
     kind = type(model).__name__ if changed_layer(model) else made_as(model)['name']
     lines = [f'# {student.name}', '', f"{kind}, trained with icd_nb.", '',
              f'- objective: `{student.objective!r}`', f'- recipe: `{student.recipe}`']
@@ -172,17 +179,17 @@ def _card(student, name, data)->str: # what README.md says
         lines += [f"- top-1 of the test images: {o['top1_last']:.2f} % after the last epoch, "
                   f"{o['top1_best']:.2f} % after the best"]
     return '\n'.join([*lines, '', '```python', _loading(model, name),
-                      *[_using(name)]*(data is not None), '```\n'])
+                      *[_using(name)]*shows_pictures(images), '```\n'])
 
 def _about(student, data)->dict: # what config.json says besides
     images, shape = _images(student, data), student.input_shape
-    about = {} if images is None else dict(images=images)
+    about = dict(images=images) if images else {}
     known = made_as(student.model) and shape and len(shape) == 3
     return about | dict(image_size=shape[-1]) if known else about
 
 @patch
 def write_folder(self:Student, folder,
-                 data=None # an `ImageData`: how it sees pictures, and its classes, are kept too
+                 data=None # an `ImageData`, whose classes and size are kept too; default: of `fit`
                 )->Path:
     "Write a folder that `create_model('local-dir:FOLDER')` reads, where it knows the network"
     return write_hub_folder(self.model, folder, _card(self, 'local-dir:FOLDER', data),

@@ -23,7 +23,7 @@ def _products(z, normalise): # `[B,P,K]` → Gram matrix `[B,P,P]`, factors of i
     G = torch.bmm(z, z.mT)
     if not normalise: return G/z.shape[-1], 1/z.shape[-1]
     squares = G.diagonal(dim1=-2, dim2=-1)
-    r = squares.clamp_min(1e-24).rsqrt() # 1/length; cells of zeros have 1e-12, as in `F.normalize`
+    r = squares.clamp_min(1e-24).rsqrt().masked_fill(squares == 0, 0.) # 1/length, 0 of a zero cell
     R = r[...,:,None]*r[...,None,:] # 1/(‖zᵢ‖‖zⱼ‖)
     return G*R, R
 
@@ -111,4 +111,5 @@ def structure_loss(z:torch.Tensor, # the student's scores of the cells of all sc
                    normalise:bool=True # as in `gram_matrix`, and as the teacher's
                   )->torch.Tensor: # a scalar
     "The structural term of iCD: the scales' KL divergences, weighted"
-    return _StructureLoss.apply(in_single(z), st, weights, T, normalise)[0]
+    z = in_single(z).to(torch.promote_types(z.dtype, st[0].dtype)) # a teacher may be in double
+    return _StructureLoss.apply(z, st, weights, T, normalise)[0]

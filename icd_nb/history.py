@@ -16,8 +16,10 @@ from .checkpoint import (
     all_tensors, check_there, drop_spares, not_finite, read_state, write_state)
 from .core import NUMBERS_VERSION, atomic_write, short_hash
 from .evaluation import evaluate
+from .hub import notes_of
 from .models import load_weights
 from .params import shown
+from .prediction import known_images
 from .ranks import is_first
 from .recipe import take_over
 from .sources import code_of, is_own
@@ -82,6 +84,11 @@ def _frozen(model)->dict: # {} where nothing is
     return {k: v for k, v in dict(frozen_layers=layers, frozen_weights=weights).items() if v}
 
 @patch
+def remember(self:Student, data):
+    "Note how pictures reach the network and what its classes are called, for the files it leaves"
+    self.images = known_images(data)
+
+@patch
 def about(self:Student, data, teacher, seed, precision)->dict:
     "What this training belongs to"
     if not self.objective.needs_teacher: teacher = None
@@ -121,7 +128,8 @@ def save(self:Student):
 
 @patch
 def _write_products(self:Student): # the files that others read
-    if self.done: save_weights(self.model, self.folder/'student.safetensors')
+    notes = notes_of(self.model, self.images)
+    if self.done: save_weights(self.model, self.folder/'student.safetensors', notes=notes)
     lines = ''.join(json.dumps(epoch, allow_nan=False) + '\n' for epoch in self.history)
     with atomic_write(self.folder/'metrics.jsonl') as tmp: tmp.write_text(lines, encoding='utf-8')
 

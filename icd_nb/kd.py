@@ -19,7 +19,14 @@ class CE(Term):
     name, needs_teacher, beside = 'ce', False, True
     label_smoothing = 0. # the part of a label that is spread over all classes: see `smoothed`
     def forward(self, s, t, y):
-        return F.cross_entropy(in_single(s.logits), y, label_smoothing=self.label_smoothing)
+        z = in_single(s.logits)
+        if y.is_floating_point(): y = _shares(y, z)
+        return F.cross_entropy(z, y, label_smoothing=self.label_smoothing)
+
+def _shares(y, z): # of the classes, where images were mixed
+    if y.shape == z.shape: return y.to(z.dtype)
+    raise ValueError(f"the labels of the batch are shares of classes {list(y.shape)}, and the "
+                     f"scores are {list(z.shape)}: give MixUp and CutMix num_classes={z.shape[1]}")
 
 def smoothed(objective:Objective, part:float # of each label, spread over all classes
             )->Objective: # `objective`

@@ -6,7 +6,6 @@
 __all__ = ['AFFINE', 'BATCH_NORM', 'trains_batch_norm', 'without_autocast', 'widened', 'Fed', 'Listener', 'CellRows']
 
 # %% ../nbs/03e_rows.ipynb #rows-imports
-from collections import Counter
 from dataclasses import dataclass
 from math import prod
 import torch, torch.nn.functional as F
@@ -116,7 +115,7 @@ class CellRows(TorchFunctionMode):
                 ):
         super().__init__()
         self.wanted, self.rows, self.autocast = place, rows, autocast
-        self.count, self.place, self.listener = Counter(), None, Listener(place, dims)
+        self.count, self.place, self.listener = {}, None, Listener(place, dims)
         self.fed, self.after, self.passed = None, [], False
     @property
     def fmap(self): return self.fed.fmap
@@ -130,7 +129,7 @@ class CellRows(TorchFunctionMode):
             with without_autocast(self.fmap.device): out = func(*widened(args), **widened(kwargs))
         fed = self.listener.hear(func, args, kwargs, out)
         if fed is not None and self.is_same(fed): return self.fill(fed, func, args, kwargs, out)
-        if fed is not None: self.count[fed.shape] += 1
+        if fed is not None: self.count[fed.shape] = self.count.get(fed.shape, 0) + 1
         if fed is None or self.passed:
             self.after.append(getattr(func, '__name__', '?'))
             return out

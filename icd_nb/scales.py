@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from .core import check_choice, get_device, parse_scales
 from .data import train_batches
 from .data.loaders import check_data
-from .decoupling import Scorer, complementary
+from .decoupling import complementary
+from .ensemble import scorer_of
 from .heads import eval_mode
 from .gram import scale_weights, structure
 from .information import information
@@ -119,7 +120,7 @@ def teacher_scores(model:nn.Module, # as it is
     check_data(data)
     batches = checked(batches, whole_number(), 'teacher_scores: batches')
     device, found = get_device(device), []
-    scorer = Scorer(model.to(device), sorted(parse_scales(scales)))
+    scorer = scorer_of(model.to(device), sorted(parse_scales(scales)))
     with eval_mode(model):
         for b in islice(train_batches(data, bs, seed, device=device), batches):
             s = scorer(b.x)

@@ -29,7 +29,7 @@ def check_pass(mode:CellRows, head:Head):
                          f"and {n} when it was probed in eval mode: a block that is skipped at "
                          "random (stochastic depth), an auxiliary classifier, or tokens that are "
                          "dropped in training; switch that off")
-    if head.affine and not AFFINE.issuperset(mode.after):
+    if head.affine and not all(name in AFFINE for name in mode.after):
         raise ValueError("the model's head has changed since this Scorer first saw it, or computes "
                          "more in training mode, such as an auxiliary classifier; "
                          "make a new Scorer, or switch that off")

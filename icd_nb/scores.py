@@ -68,6 +68,10 @@ def beside(y:Tensor, # one number per image `[B]`
            z:Tensor # scores with the classes last, `[B,K]` or `[B,P,K]`
           )->Tensor: # `[B,1]` or `[B,1,1]`
     "`y` in the shape in which it stands beside `z`"
+    if y.is_floating_point(): raise ValueError(
+        f"the labels are shares of {y.shape[-1]} classes, as of mixed images, and this term asks "
+        "for the class of each image: take KD() or Structure(), and on cells "
+        "SDD(KD(), right='whole'), as in objective('icd_kd', right='whole')")
     return y.view(-1, *[1]*(z.ndim-1))
 
 def at_class(z:Tensor, # numbers with the classes last, `[B,K]` or `[B,P,K]`

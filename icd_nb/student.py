@@ -63,7 +63,7 @@ class Student:
         self.spent = 0. # seconds
         # What `prepare` makes
         self.device = self.speed = None # where and how it computes
-        self.input_shape = None # of one image, `(3,H,W)`, or of one series, `(C,L)`
+        self.input_shape = self.images = None # one image's `(3,H,W)`; how pictures become that
         self.scorer = None # from images to scores of the whole image and of cells
         self.opt = self.params = None # the optimizer, and the parameters that it trains
         self.asked = None # its objective's settings when it was first trained

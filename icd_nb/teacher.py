@@ -13,9 +13,10 @@ import torch
 from torch import nn
 from .core import free_bytes
 from .decoupling import Scorer
+from .ensemble import Ensemble, scorer_of
 from .scores import Scores
 from .shares import scores_of_all
-from .foreign import layers_of_cells
+from .foreign import check_plain, layers_of_cells
 from .fold import folded, half_stored
 from .features.layers import record
 from .params import checked, network
@@ -46,6 +47,7 @@ def part_of(s:Scores, scales)->Scores:
 def weights_of_cells(model, x, scales, chained)->dict: # scale → `[m²,N]`, of N places
     "What every cell averages"
     if not scales: return {}
+    if isinstance(model, Ensemble): raise ValueError("its networks have cells of their own")
     head = Scorer(model, scales, chained).probe(x)
     if head.rows is None: raise ValueError("its cells are averaged from a score map")
     at = cell_slices(scales, dims_of(len(head.cells), scales))
@@ -82,7 +84,7 @@ class Teacher:
             self.quick = folded(self.model, x[:2], self.layers)
             if self.speed.precision == 'bf16':
                 self.quick = half_stored(self.quick, x[:2], self.speed.autocast(self.device))
-        self.scorers = {k: Scorer(self.quick, *k) for k in self.source.values()}
+        self.scorers = {k: scorer_of(self.quick, *k) for k in self.source.values()}
 
     def _is_among(self, usual, cells, x)->bool: # are these cells among the usual ones?
         if usual is None: return False
@@ -145,7 +147,8 @@ def check_memory(who, scales, bs, device, dims=2):
                      f"{free/1e9:.0f} GB are free: take coarser scales or a smaller batch")
 
 # %% ../nbs/08i_teacher.ipynb #check-teacher
-_SEVERAL = 'several teachers are one network that averages their logits'
+_SEVERAL = ('several teachers are one network that averages their logits: '
+            'icd_nb.ensemble.Ensemble(*teachers)')
 _INSTEAD = {str: 'load it, as in load_weights(create_model(name, classes), path)',
             type: 'make one of the class first', list: _SEVERAL, tuple: _SEVERAL}
 
@@ -154,7 +157,9 @@ def check_teacher(teacher):
     if isinstance(teacher, torch.jit.ScriptModule):
         raise ValueError("the teacher is a TorchScript program, which has no layers to look at: "
                          "give the network that it was made from")
-    if isinstance(teacher, nn.Module): return checked(teacher, network, 'the teacher')
+    if isinstance(teacher, nn.Module):
+        checked(teacher, network, 'the teacher')
+        return check_plain(teacher, 'the teacher')
     if teacher is None or hasattr(teacher, 'watch'): return
     fits = [text for kind, text in _INSTEAD.items() if isinstance(teacher, kind)]
     hint = fits[0] if fits else 'give an nn.Module'

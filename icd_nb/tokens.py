@@ -88,9 +88,9 @@ def layout_of(shape, # of a layer's output, with the batch
     return Layout('tokens', grid, shape[1] - prod(grid)) if grid else None
 
 # %% ../nbs/03c_tokens.ipynb #fed
-_MEANS = {torch.mean, Tensor.mean}
-_POOLS = {torch.nn.functional.adaptive_avg_pool1d, torch.nn.functional.avg_pool1d}
-_TAKES = {Tensor.__getitem__, Tensor.select}
+_MEANS = (torch.mean, Tensor.mean)
+_POOLS = (torch.nn.functional.adaptive_avg_pool1d, torch.nn.functional.avg_pool1d)
+_TAKES = (Tensor.__getitem__, Tensor.select)
 _ALL = slice(None)
 
 def _taken(args): # which token `x[…]` or `x.select(…)` takes of each image, or None

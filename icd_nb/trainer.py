@@ -107,6 +107,7 @@ def prepare_all(students, data, teacher, batch, device, speed,
     for st, about in zip(students, abouts or [None]*len(students)):
         if st.folder: from_first(partial(claim, st.folder, about, st.first_weights))
         st.prepare(batch, data.train_y, teacher, device, speed, data.num_classes)
+        st.remember(data)
         same_start(st)
         first_before_others(st.resume)
         check_alike({st.name: dict(goes_on_at=[st.epoch, len(st.rows)])})

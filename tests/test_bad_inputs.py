@@ -38,6 +38,7 @@ from icd_nb.results.lab import Lab
 from icd_nb.results.ledger import Ledger
 from icd_nb.results.requests import ABLATION_PARAMETERS, TABLE_PARAMETERS
 from icd_nb.results.run import RUN_PARAMETERS, Run
+from icd_nb.saved import load_saved
 from icd_nb.scales import choose_scales
 from icd_nb.terms import Objective, Warmup
 from icd_nb.trainer import Recipe, Speed, Student, evaluate, fit, fit_many
@@ -271,6 +272,9 @@ def image_rows(tmp): # images, recipes, folders and files
     yield 'load_folder', load_folder, [None, 5, '', b'x'], 'load_folder: path = '
     yield 'load_folder', load_folder, [tmp/'nowhere', tmp/'own.npz', tmp/'empty'], 'must hold the folders train/ and test/'
     for name in ('size', 'crop', 'pad', 'flip', 'mean', 'std'): yield f'load_folder: {name}', lambda v, name=name: load_folder(tmp/'photos', **{name: v}), ['x', NAN, -1, [], {}, 10**9], name
+    for name, bad in dict(share=[0, -1, NAN, 'x', []], seed=['x', -1, 2.5, None]).items():
+        yield f'load_folder: {name}', lambda v, name=name: load_folder(tmp/'photos'/'train', **dict(share=.2) | {name: v}), bad, f'train: {name} = '
+    yield 'load_folder: share', lambda v: load_folder(tmp/'photos', share=v), [.2], 'holds train/ or test/ already'
     yield 'load_npz', load_npz, [None, 5, ''], 'load_npz: path = '
     yield 'load_npz', load_npz, [tmp/'nowhere.npz', tmp/'empty'], 'there is no such file'
     yield 'load_npz', load_npz, [tmp/'text.npz'], 'is not a readable .npz'
@@ -284,6 +288,8 @@ def image_rows(tmp): # images, recipes, folders and files
     yield 'predict: bytes', lambda v: predict(seen, v, DATA), [torch.zeros(2, 3, 8, 8), torch.zeros(2, 5, 5, 3, dtype=torch.uint8)], 'a tensor of pictures is bytes'
     yield 'predict: data', lambda v: predict(seen, 0, v), [None, 5, 'minibirds', {}, {'classes': ['a']}], 'data is '
     yield 'predict: model', lambda v: predict(v, 0, DATA), [None, 'resnet8', create_model], 'predict: model'
+    yield 'load_saved', load_saved, [None, 5, '', b'x', []], 'load_saved: place'
+    yield 'load_saved', load_saved, [tmp/'empty', tmp/'nowhere', tmp/'notes'/'text.json', 'local-dir:nowhere'], ''
     yield 'predict: top', lambda v: predict(seen, 0, DATA, v), [0, -1, 10**6, *NOT_WHOLE], 'predict: top'
 
 def file_rows(tmp): # networks, weights, hints, ledgers and what is in their files

@@ -3,6 +3,7 @@ import json, shlex, subprocess, sys
 from configparser import ConfigParser
 from importlib import import_module
 import numpy as np, pytest
+from PIL import Image
 from conftest import BIN, ROOT, TINY
 from icd_nb.bundle import notebook_parameters, reports
 from icd_nb.cli import main, parse, parser_of
@@ -108,3 +109,14 @@ def test_what_is_wrong_is_said(hints, files, wrong, says):
     done = hints(**wrong, k=2, out='wrong.json')
     assert done.returncode == 1 and not (files/'wrong.json').exists()
     assert says in done.stderr.strip().splitlines()[-1] and 'Traceback' not in done.stderr, done.stderr[-2000:]
+
+def test_predict_in_a_process(icd_nb, files, tmp_path):
+    "Weights that say nothing of themselves, a picture, one that is none, and the data of the training"
+    Image.fromarray(np.load(files/'pictures.npz')['test_x'][0]).save(tmp_path/'a.png')
+    (tmp_path/'b.png').write_bytes(b'no picture')
+    done = icd_nb('predict', 'teacher.safetensors', tmp_path, top=2, csv=tmp_path/'found.csv', dataset='pictures.npz', device='cpu')
+    first, second = done.stdout.splitlines()
+    assert done.returncode == 1 and 'b.png cannot be read' in done.stderr and '1 of 2 pictures could not be read' in done.stderr
+    assert 'Traceback' not in done.stderr and 'is read as resnet14' in done.stderr and 'brought to 32×32' in done.stderr
+    found = [line.split(',') for line in (tmp_path/'found.csv').read_text().splitlines()[1:]]
+    assert [o.split()[1] for o in (first, second)] == [o[1] for o in found] and float(found[0][2]) >= float(found[1][2])

@@ -132,3 +132,14 @@ def test_resumes_after_an_interrupt(reproduce, homes, tmp_path):
     (tmp_path/'out').rename(tmp_path/'stopped')
     done, at_once = reproduce(**long)
     assert [o['top1_last'] for o in report['runs']] == [o['top1_last'] for o in at_once['runs']]
+
+def test_a_validation_part(reproduce, tmp_path):
+    "Held-out training images stand for the test images, under a name of their own, beside no published figure"
+    done, report = reproduce(validation=.25, n_train=160, n_test=None, methods='icd_kd', gamma=4)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert report['settings']['validation'] == .25 and report['summary']['icd_kd']['published'] is None
+    file, = (tmp_path/'out').glob('*icd_kd*/result.json')
+    settings = json.loads(file.read_text())['settings']
+    assert settings['dataset'] == 'minibirds-160+1000-seed0-validation-120+40-seed0' and not {'n_train', 'n_test'} & {k for k, v in settings.items() if v}
+    _, plain = reproduce(n_train=160, n_test=None, methods='icd_kd', gamma=4)
+    assert len([*(tmp_path/'out').glob('*icd_kd*/result.json')]) == 2 and plain['settings']['validation'] is None

@@ -15,7 +15,7 @@ from typing import Callable
 import matplotlib.pyplot as plt, numpy as np, torch, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor
-from ..core import check_choice, generator, load_rooms, nearest
+from ..core import check_choice, free_bytes, generator, load_rooms, nearest
 from . import cifar100, minibirds
 from .arrays import load_npz
 from .augment import Augment, recipe
@@ -24,7 +24,7 @@ from .cifar100 import load_cifar100
 from .cub200 import load_cub200
 from .folders import TAKEN, base_dataset, is_part, load_folder, load_imagenet
 from .minibirds import load_minibirds
-from ..params import checked, maybe, path_text, whole_number
+from ..params import checked, maybe, number, path_text, whole_number
 from ..style import show_pictures
 
 # %% ../../nbs/01_data.ipynb #exported
@@ -154,6 +154,38 @@ def subset(self:ImageData, n_train=None, # default: all
     if not parts: return self
     new = replace(self, **parts)
     return replace(new, name=f'{self.name}-{len(new.train_y)}+{len(new.test_y)}-seed{seed}')
+
+# %% ../../nbs/01_data.ipynb #hold-out
+def held_part(value)->float: # a reader
+    "A share of each class, or how many images of each"
+    try:
+        part = number()(value)
+        return part if part < 1 else whole_number()(value)
+    except ValueError: raise ValueError('a share of each class below 1, or how many') from None
+
+def _held(y, classes, part, g): # places among the labels `y`
+    for c, name in enumerate(classes):
+        places = (y==c).nonzero().view(-1)
+        n = max(1, round(part*len(places))) if part < 1 else part
+        if n >= len(places): raise ValueError(f"hold_out({part}): {n} of {len(places)} training "
+                                              f"images of {name} leave none to train on")
+        yield places[torch.randperm(len(places), generator=g)[:n]]
+
+@patch
+def hold_out(self:ImageData, part=.2, # a share of each class's training images, or how many of each
+             seed=0)->ImageData:
+    "Training images in two parts: some to train on, the others in place of the test images"
+    part, x, y = checked(part, held_part, 'hold_out: part'), self.train_x, self.train_y
+    seed, free = checked(seed, whole_number(0, 2**63-1), 'hold_out: seed'), free_bytes('cpu')
+    if self.mapped and not self.lazy and x.numel() > free: raise ValueError(
+        f"{self.name}: a part is a copy in memory, and {free:,} bytes are free: decode='lazy'")
+    held = torch.zeros(len(y), dtype=torch.bool)
+    held[torch.cat([*_held(y.cpu(), self.classes, part, generator(seed, 'hold out'))])] = True
+    rest, held = (o.nonzero().view(-1).to(x.device) for o in (~held, held))
+    said = f'validation: {len(held):,} of {len(y):,} training images stand for the test images'
+    return replace(self, name=f'{self.name}-validation-{len(rest)}+{len(held)}-seed{seed}',
+                   train_x=x[rest], train_y=y[rest], test_x=x[held], test_y=y[held],
+                   mapped=self.mapped and self.lazy, note=f'{self.note}; {said}'.lstrip('; '))
 
 # %% ../../nbs/01_data.ipynb #some-of
 def some_of(x, y, k, n, g)->Tensor: # bytes `[n,H,W,3]`, white where there are too few

@@ -7,6 +7,7 @@ __all__ = ['colour_stats', 'load_npz']
 
 # %% ../../nbs/01l_arrays.ipynb #imports
 import unicodedata, warnings, zipfile
+from collections import Counter
 from math import prod
 from pathlib import Path
 import numpy as np, torch
@@ -16,6 +17,7 @@ from ..core import free_bytes, generator
 from .augment import recipe, usual_pad
 from .batches import ImageData
 from .folders import own_name
+from .split import repeated_images, say_repeated
 from ..params import checked, number, path_of, whole_number
 
 # %% ../../nbs/01l_arrays.ipynb #as-images
@@ -103,7 +105,11 @@ def _class_names(names:np.ndarray, where)->list:
     except UnicodeDecodeError:
         raise ValueError(f"{where}: class names in bytes must be UTF-8; save them as text: "
                          "np.array(names, dtype=str)") from None
-    return [unicodedata.normalize('NFC', o) for o in names]
+    names = [unicodedata.normalize('NFC', o) for o in names]
+    twice = [o for o, n in Counter(names).items() if n > 1]
+    if twice: warnings.warn(f"{where}: more than one class is called {twice[0]!r}, so that what is "
+                            "said of one may be meant for another")
+    return names
 
 # %% ../../nbs/01l_arrays.ipynb #colour-stats
 def colour_stats(x:Tensor # bytes `[N,H,W,3]`
@@ -182,7 +188,9 @@ def _npz_parts(has, name, share, seed)->dict: # `train_x train_y test_x test_y`
     if len(x) != len(y): raise ValueError(f"{name}: {len(x)} images, but {len(y)} labels")
     count_classes(y, f"{name}, y")
     share = checked(share, number(), 'load_npz: share')
-    train, test = split_classes(y, min(share, 1), checked(seed, whole_number(0), 'load_npz: seed'))
+    seed = checked(seed, whole_number(0), 'load_npz: seed')
+    try: train, test = split_classes(y, min(share, 1), seed)
+    except ValueError as e: raise ValueError(f"{name}: {e}") from None
     return dict(train_x=x[train], train_y=y[train], test_x=x[test], test_y=y[test])
 
 def load_npz(path, crop=None,
@@ -196,6 +204,9 @@ def load_npz(path, crop=None,
     has, name = _read_npz(path), path.name
     if size is not None: size = checked(size, whole_number(1, 4096), 'load_npz: size')
     parts = _in_size(_npz_parts(has, name, share, seed), size, name)
+    pairs = repeated_images(parts['train_x'], parts['test_x'])
+    say_repeated(name, [(f'test image {a}', f'training image {b}') for a, b in pairs],
+                 len(parts['test_y']))
     n, side = count_classes(parts['train_y'], f"{name}, train"), min(parts['train_x'].shape[1:3])
     classes = _class_names(has['classes'], name) if 'classes' in has else [*map(str, range(n))]
     if pad is None: pad = usual_pad(side, crop)

@@ -6,68 +6,23 @@
 __all__ = ['Seen', 'LoaderData', 'check_data']
 
 # %% ../../nbs/01m_loaders.ipynb #loaders-imports
-import inspect, os, re
+import inspect, os, re, warnings
 from collections import namedtuple
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from math import prod
 import numpy as np, torch
 from fastcore.basics import patch
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 from ..core import fingerprint, get_device, seed_of, short_hash
 from ..params import checked, shown, whole_number
-from ..ranks import own_share
+from .mixed import as_batch, collates
 from ..sources import code_of, is_own
 from .batches import Batch
-
-# %% ../../nbs/01m_loaders.ipynb #labels
-def _label(item): # of an image, or of its pixels
-    if isinstance(item, (tuple, list)) and len(item) > 1:
-        if not isinstance(item[1], (str, bytes)): return torch.as_tensor(item[1])
-        raise ValueError(f"a label is the number of a class, such as 3, not {item[1]!r}: give "
-                         "each its place in the list of class names")
-    raise ValueError(f"what it holds is {shown(item)}; give a data set of pairs (image, label), "
-                     "such as TensorDataset(images, labels)")
-
-def _labels(dataset)->torch.Tensor: # int64 `[N]`, or `[N,H,W]` of pixels
-    if isinstance(dataset, Subset):
-        return _labels(dataset.dataset)[torch.as_tensor(dataset.indices)]
-    known = getattr(dataset, 'targets', None)
-    if known is None: known = torch.stack([_label(dataset[i]) for i in range(len(dataset))])
-    if not isinstance(known, torch.Tensor):
-        known = np.asarray(known) if hasattr(known, '__array__') else [*known]
-    _label((None, known[0]))
-    y = torch.as_tensor(known)
-    return _class_numbers(y.long() if y.dtype in _UNSIGNED else y)
-
-_UNSIGNED = torch.uint16, torch.uint32, torch.uint64 # for which PyTorch has few operations
-
-def _class_numbers(y):
-    def wrong(what): return ValueError(f"a label is the number of a class, such as 3, and {what}")
-    if not torch.equal(y.long().to(y.dtype), y): raise wrong("here are fractions")
-    if y.min() < 0: raise wrong(f"here is {y.min().item()}: classes are counted from 0")
-    if y.ndim == 2 and y.shape[1] > 1 and y.max() == 1 and (y.sum(1) == 1).all():
-        raise wrong(f"here are rows of {y.shape[1]} with a single 1: give labels.argmax(1)")
-    return y.long()
-
-def _read_labels(dataset, where):
-    try: return _labels(dataset)
-    except (ValueError, TypeError, RuntimeError) as e: raise ValueError(f"{where}: {e}") from e
+from .labels import check_same_classes, class_names, read_labels
 
 # %% ../../nbs/01m_loaders.ipynb #loader-parts
-def _class_names(dataset): # None where it has none
-    if isinstance(dataset, Subset): return _class_names(dataset.dataset)
-    names = getattr(dataset, 'classes', None)
-    return [str(o) for o in names] or None if hasattr(names, '__iter__') else None
-
-def _check_same_classes(parts):
-    train, test = map(_class_names, parts)
-    if not (train and test) or all(a == b for a, b in zip(train, test)): return # the same numbers
-    apart = sorted({*train} ^ {*test})
-    what = f"{', '.join(apart)} is in one of them only" if apart else "their order differs"
-    raise ValueError("the classes of the training and of the test set are numbered differently: "
-                     f"{what}; both need all classes, in the same order")
-
 def _dataset(part, where)->Dataset:
     dataset = getattr(part, 'dataset', part) if isinstance(part, DataLoader) else part
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, '__len__'): raise ValueError(
@@ -136,6 +91,18 @@ def _of_array(o)->str: # '' for anything else
     return fingerprint(_few(o) if o.ndim else o) if plain else ''
 
 # %% ../../nbs/01m_loaders.ipynb #loader-data
+def _check_labels(y, test_y, classes, named):
+    "Stop unless both parts have labels among the classes; numbers that no image has are said"
+    if max(y.max(), test_y.max()) >= len(classes): raise ValueError(
+        f"labels go up to {y.max()} in the training set and to {test_y.max()} in the test set, "
+        f"and there are {len(classes)} classes: the training set needs all of them")
+    if len(classes) < 2: raise ValueError("there is one class, and a classifier tells at least "
+                                          "two apart")
+    if named or (there := len(y.unique())) == len(classes): return
+    warnings.warn(f"labels go up to {y.max()}, and the training set has {there} of these "
+                  f"{len(classes)} numbers: each is a class here, none is left out as a value to "
+                  "ignore. Number the classes that are there from 0")
+
 Seen = namedtuple('Seen', 'size') # side of the images in pixels, or of images with as many places
 
 class _Numbered(Dataset): # items with their number
@@ -146,7 +113,7 @@ class _Numbered(Dataset): # items with their number
 class LoaderData:
     "Images that PyTorch's data sets or loaders hand out, one batch at a time"
     def __init__(self, train, test, # each a `Dataset` or a `DataLoader` of pairs (image, label)
-                 classes=None, # their names; default: those of the training set, else numbers
+                 classes=None, # their names; default: as `class_names` finds them, else numbers
                  name:str=None, # default: the kind of the training set
                  workers:int=0 # processes that load the images of a `Dataset`
                 ):
@@ -155,24 +122,24 @@ class LoaderData:
         self.train, self.test = train, test
         self.workers = checked(workers, whole_number(0, 1000), 'LoaderData: workers')
         self.sizes = [len(o) for o in parts] # images for training, for the test
-        self.train_y, self.test_y = (_read_labels(part, where).flatten()
-                                     for part, where in zip(parts, ('train', 'test')))
+        labels = [*map(read_labels, parts, ('train', 'test'))]
+        self.train_y, self.test_y = (o.flatten() for o in labels)
         if classes is None:
-            _check_same_classes(parts)
-            classes = _class_names(parts[0]) or range(int(self.train_y.max())+1)
+            names = [*map(class_names, parts, labels)]
+            check_same_classes(*names)
+            classes = names[0] or range(int(self.train_y.max())+1)
         self.classes = [str(o) for o in classes]
-        if max(self.train_y.max(), self.test_y.max()) >= self.num_classes: raise ValueError(
-            f"labels go up to {max(self.train_y.max(), self.test_y.max())}, and there are "
-            f"{self.num_classes} classes")
-        if self.num_classes < 2: raise ValueError("there is one class, and a classifier tells at "
-                                                  "least two apart")
+        _check_labels(self.train_y, self.test_y, self.classes, not isinstance(classes, range))
         self.name = name or type(parts[0]).__name__
         first = next(self.own_test(2, 'cpu'))
         is_image = first.x.ndim == 4
+        if is_image and labels[0].ndim == 2 and labels[0].shape[1] > 1: raise ValueError(
+            f"each image has a row of {labels[0].shape[1]} labels, and a classifier learns one "
+            "class of each: several at once need a network and a loss of their own")
         self.augment = Seen(first.x.shape[-1] if is_image else round(prod(first.x.shape[2:])**.5))
         images = fingerprint(self.train_y, self.test_y, first.x)
         ways, raw = (chain.from_iterable(map(f, parts)) for f in (_ways, _raw))
-        self.fingerprint = short_hash([images, *ways, *raw])
+        self.fingerprint = short_hash([images, *ways, *raw, *map(_in_words, collates(train, test))])
 
     @property
     def num_classes(self): return len(self.classes)
@@ -196,13 +163,24 @@ def _loader(part, bs, shuffle, workers)->DataLoader:
         f"write Recipe(bs={part.batch_size})")
     return part
 
+@contextmanager
+def _one_batch(): # PyTorch says what cannot be put into a batch, not what to do
+    try: yield
+    except (TypeError, RuntimeError) as e:
+        why = {'default_collate': "let transforms end in ToTensor() and Normalize(mean, std)",
+               'equal size': "let transforms bring them to one size, as Resize((64, 64)) does"}
+        do = next((do for said, do in why.items() if said in str(e)), None)
+        if do is None: raise
+        raise ValueError("the images cannot be put into one batch "
+                         f"({str(e).strip().splitlines()[-1]}): {do}") from e
+
 def _seeded(loader, *parts):
     "The items of a loader; its draws come from a state of their own"
     def own(f): # `f()`, drawing from that state
         nonlocal state
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(state)
-            out = f()
+            with _one_batch(): out = f()
             state = torch.get_rng_state()
         return out
     state = torch.Generator().manual_seed(seed_of(*parts)).get_state()
@@ -217,8 +195,7 @@ def _batch(item, device)->Batch:
         f"a batch of images is {str(x.dtype)[6:]} {list(x.shape)}; it must be floats [B,3,H,W], "
         "series [B,C,L] or volumes [B,C,D,H,W]: let the transforms of images end in ToTensor() "
         "and Normalize(mean, std)")
-    x, y = (o.to(device, non_blocking=True) for o in (x, y.long().flatten()))
-    return Batch(x[own_share()], y, index[0].to(device) if index else None, None)
+    return as_batch(x, y, *index, device=device)
 
 @patch
 def steps(self:LoaderData, bs)->int:

@@ -67,14 +67,20 @@ def _picture(path)->Image.Image:
     if isinstance(path, Image.Image): return _as_shown(path)
     with Image.open(path) as img: return _as_shown(img)
 
+_NEEDS = '.heic', '.heif', '.avif', '.jxl', '.svg', '.pdf', '.dng', '.cr2', '.nef', '.arw'
+
+def _not_read(path, e)->str: # what to do about it
+    suffix = os.path.splitext(path)[1].lower() if isinstance(path, (str, os.PathLike)) else ''
+    if suffix not in _NEEDS: return f"({e}); repair it or take it away"
+    return f"as Pillow does not decode {suffix} here: save it as .jpg or .png"
+
 def changed(path, # of a file, or an open picture
             change # a function from a picture to a picture, such as a transform
            )->np.ndarray: # bytes `[H,W,3]`
     "The picture in file `path`, changed"
     try: return np.asarray(change(_picture(path)))
     except Exception as e: # Pillow's readers raise errors of many kinds
-        raise ValueError(f"{path} cannot be read as an image ({e}); "
-                         "repair it or take it away") from None
+        raise ValueError(f"{path} cannot be read as an image {_not_read(path, e)}") from None
 
 def decode(path, size)->np.ndarray: # bytes `[size,size,3]`
     "The picture in file `path`, resized to `size`×`size`"
@@ -86,13 +92,26 @@ DECODING = 2 # goes up when `decode` gives other bytes than before
 def save_decoded(path, files, size):
     "Decode `files` into one array `[N,size,size,3]` at `path`"
     header = dict(descr='|u1', fortran_order=False, shape=(len(files), size, size, 3))
-    bar = progress(total=len(files), desc=f'decoding {path.stem}')
+    bar, bad = progress(total=len(files), desc=f'decoding {path.stem}'), []
+    def read(file):
+        try: return decode(file, size).tobytes()
+        except ValueError as e: return e
     with open(path, 'wb') as f, ThreadPoolExecutor(os.cpu_count()) as pool, bar:
         np.lib.format.write_array_header_1_0(f, header)
         for i in range(0, len(files), 256):
-            for img in pool.map(lambda file: decode(file, size), files[i:i+256]):
-                f.write(img.tobytes())
+            for img in pool.map(read, files[i:i+256]):
+                if isinstance(img, ValueError): bad.append(img)
+                elif not bad: f.write(img)
                 bar.update()
+            if len(bad) > 20: break
+    if bad: raise _unreadable(bad)
+
+def _unreadable(errors)->ValueError: # all of them at once
+    if len(errors) == 1: return errors[0]
+    more = [str(e).removesuffix('; repair it or take it away') for e in errors[:20]]
+    many = len(errors) > 20
+    return ValueError(f"{'more than 20' if many else len(errors)} pictures cannot be read: "
+                      f"{'; '.join(more)}{' …' if many else '.'} Repair them or take them away")
 
 def _file_state(path:Path)->list:
     "What changes when the file at `path` is written, replaced or moved"

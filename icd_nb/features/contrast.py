@@ -191,7 +191,8 @@ def compare_all(self:CRD, pairs, s, y):
     "The loss of all pairs of layers"
     if s.index is None:
         raise ValueError(f"{self.name} needs to know which images these are: "
-                         "fill Scores.index with their places in the training set")
+                         "give LoaderData the training set itself, which it numbers, instead of "
+                         "a DataLoader, or fill Scores.index with the places in it")
     embedded = [(a, *self.embed(a, fs, ft)) for a, (fs, ft) in zip(self.adapters, pairs)]
     return sum(self.contrast(a, vs, vt, s.index) for a, vs, vt in embedded)
 

@@ -8,7 +8,7 @@ __all__ = ['likeness', 'SP', 'distances', 'angles', 'RKD', 'affinity', 'PKT', 'p
 # %% ../../nbs/07a_relations.ipynb #af013f6c
 import torch, torch.nn.functional as F
 from torch import Tensor
-from ..scores import Scores, in_single
+from ..scores import MASKED, Scores, in_single
 from .layers import head_input, vec
 from .maps import FeatureTerm, beside_ce
 from ..losses import CE, KD, METHODS, SDD, _icd, method
@@ -101,9 +101,17 @@ class DIST(CellLoss):
 # %% ../../nbs/07a_relations.ipynb #standardise
 def standardise(z:Tensor # logits, classes are dimension 1
                )->Tensor:
-    "Logits less their mean, in units of their standard deviation over the classes"
-    z = in_single(z)
-    return (z - z.mean(1, keepdim=True))/(z.std(1, keepdim=True) + 1e-7)
+    "Logits less their mean, in units of their standard deviation over the classes that are known"
+    z = in_single(z).clamp(min=MASKED)
+    known, usual = z > MASKED/2, (z - z.mean(1, keepdim=True))/(z.std(1, keepdim=True) + 1e-7)
+    return usual.where(known.all(1, keepdim=True), _among_known(z, known))
+
+def _among_known(z, known): # the others stay masked: their probability is 0
+    n = known.sum(1, keepdim=True)
+    z = z.where(known, 0.)
+    d = (z - z.sum(1, keepdim=True)/n.clamp_min(1)).where(known, 0.)
+    std = (d.square().sum(1, keepdim=True)/(n-1).clamp_min(1) + 1e-14).sqrt()
+    return (d/std).where(known, MASKED)
 
 # %% ../../nbs/07a_relations.ipynb #standardised
 class Standardised(CellLoss):

@@ -14,9 +14,10 @@ from ..core import check_choice
 from ..extras import optional
 from ..data.augment import centre_view, squares
 from ..data.minibirds import MARKS, CLASSES, draw
+from ..gram import _known
 from .outputs import OUTPUTS, Outputs, by_name, same_images
 from ..params import checked, several, whole_number
-from ..pooling import cell_boxes, cell_slices
+from ..pooling import cell_boxes
 from ..style import WIDTH
 
 # %% ../../nbs/10c_clusters.ipynb #cell-vectors
@@ -24,8 +25,8 @@ def cell_vectors(out:Outputs, m:int # the scale
                 )->torch.Tensor: # `[N·m²,K]`, of length 1
     "The normalised scores of all cells of one scale, image by image"
     checked(out, OUTPUTS, 'cell_vectors: out')
-    local = out.local[..., cell_slices(out.scales)[check_choice(m, out.scales, 'scale')]]
-    return F.normalize(local.transpose(1, 2).flatten(0, 1).double(), dim=1)
+    local = out.local[..., out.slices[check_choice(m, out.scales, 'scale')]]
+    return F.normalize(_known(local.transpose(1, 2).flatten(0, 1).double()), dim=1)
 
 def cluster_cells(vectors, # `[M,K]`
                   k:int, # how many clusters
@@ -90,22 +91,29 @@ def known_groups(out:Outputs, data, # the `ImageData` that it is about
     same_images(out, data=data)
     if parts is not None and len(parts) != len(out.y): raise ValueError(
         f"parts of {len(parts)} pictures, and outputs for {len(out.y)} images")
-    y = out.y.repeat_interleave(m*m).numpy()
-    known = {'class': y, 'place': np.tile(np.arange(m*m), len(out.y))}
-    if data.families: known['family'] = np.array(data.families)[y]
+    n = len(cell_vectors(out, m))//len(out.y) # cells of an image
+    y = out.y.repeat_interleave(n).numpy()
+    known = {'class': y, 'place': np.tile(np.arange(n), len(out.y))}
+    families = getattr(data, 'families', None) # a `LoaderData` has none
+    if families: known['family'] = np.array(families)[y]
     if parts is not None:
         seen = _seen(torch.as_tensor(parts)[...,None], data)[...,0]
         known['part'] = cell_parts(seen.numpy(), m)
     return known
 
+def _groups(out, data, m, k, seed):
+    vectors = cell_vectors(out, m)
+    usual = min(data.num_classes, len(vectors))
+    return cluster_cells(vectors, usual if k is None else k, seed)
+
 def cluster_table(said:dict, # name → `Outputs`
                   data, m:int=4, # the scale
-                  k:int=None, # how many clusters; None: as many as classes
+                  k:int=None, # how many clusters; None: as many as classes, and at most as cells
                   parts=None, seed=0)->pd.DataFrame: # `model`, `known`, `ari`, `nmi`
     "How far each model's clusters of cells agree with what is known, and with the first model's"
     rows, first = [], None
     for name, out in by_name(said, 'cluster_table', data).items():
-        groups = cluster_cells(cell_vectors(out, m), k or data.num_classes, seed)
+        groups = _groups(out, data, m, k, seed)
         known = known_groups(out, data, m, parts)
         if first is None: first, first_name = groups, name
         else: known[f"{first_name}'s clusters"] = first
@@ -126,8 +134,7 @@ def plot_clusters(said:dict, # name → `Outputs`
                              figsize=(WIDTH, WIDTH/len(images)*len(said) + .3))
     rows = []
     for line, (name, out) in zip(axes, said.items()):
-        k = k or data.num_classes
-        groups = cluster_cells(cell_vectors(out, m), k, seed).reshape(-1, m*m)
+        groups = _groups(out, data, m, k, seed).reshape(-1, m*m)
         for ax, i in zip(line, images):
             picture = _seen(data.test_x[i][None], data)[0]
             ax.imshow(picture)

@@ -10,7 +10,6 @@ import pandas as pd, torch.nn.functional as F
 from ..gram import structure
 from ..hints.similarity import linear_cka
 from .outputs import Outputs, by_name, same_images
-from ..pooling import cell_slices
 
 # %% ../../nbs/10d_fidelity.ipynb #structure-divergence
 def _same_cells(student, teacher):
@@ -23,7 +22,7 @@ def structure_divergence(student:Outputs, teacher:Outputs, T=2.)->dict: # scale 
     "How far the Gram matrices are from the teacher's, per image (iCD's term, not weighted)"
     _same_cells(student, teacher)
     found = {}
-    for m, cells in cell_slices(student.scales).items():
+    for m, cells in student.slices.items():
         log_s, log_t = (structure(out.local[...,cells].transpose(1, 2), T)
                         for out in (student, teacher))
         found[m] = float(F.kl_div(log_s, log_t, reduction='sum', log_target=True)/len(log_s))
@@ -34,7 +33,7 @@ def cells_cka(student:Outputs, teacher:Outputs)->dict: # scale → CKA
     _same_cells(student, teacher)
     def rows(out, cells): return out.local[...,cells].transpose(1, 2).flatten(0, 1)
     return {m: float(linear_cka(rows(student, cells), rows(teacher, cells)))
-            for m, cells in cell_slices(student.scales).items()}
+            for m, cells in student.slices.items()}
 
 def agreement(student:Outputs, teacher:Outputs)->float: # in percent
     "How many images both put into the same class"

@@ -40,7 +40,7 @@ def score_map(model:nn.Module, # as it is
         if isinstance(model, PerPixel): return model.score_map(x)
         if given is not None: return _map_of(model, x, given)
         head = find_head(model, x, (1,))
-        forward = CellRows(head.place, head.place_rows)
+        forward = CellRows(head.place, head.place_rows, dims=x.ndim-2)
         with forward: scores = main_logits(model(x))
     scores = scores.unflatten(0, (len(x), -1))[:,1:].transpose(1, 2)
     return scores.unflatten(2, forward.fmap.shape[2:])

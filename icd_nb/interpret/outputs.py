@@ -12,10 +12,11 @@ from torch import nn
 from ..core import get_device, parse_scales
 from ..data import test_batches
 from ..data.loaders import check_data
-from ..decoupling import Scorer
+from ..ensemble import EnsembleScorer, average_scores, scorer_of
 from ..heads import eval_mode
 from ..evaluation import check_network
 from ..params import checked, is_a, named, network
+from ..pooling import cell_slices, dims_of
 from ..rows import CellRows
 
 # %% ../../nbs/10aa_outputs.ipynb #outputs
@@ -24,7 +25,7 @@ class Outputs:
     "What a network says about the test images of a data set"
     logits:torch.Tensor # `[N,K]`
     local:torch.Tensor # scores of the cells `[N,K,P]`
-    features:torch.Tensor # averages of the last feature map `[N,C]`
+    features:torch.Tensor # averages of the last feature map `[N,C]`; of an `Ensemble`, of all maps
     y:torch.Tensor # labels `[N]`
     scales:tuple # of the cells
 
@@ -38,6 +39,11 @@ class Outputs:
         "Accuracy in percent"
         return 100*float(self.right.double().mean())
 
+    @property
+    def slices(self)->dict: # scale → slice
+        "Where the cells of each scale lie along `P`, of a series, a picture or a volume"
+        return cell_slices(self.scales, dims_of(self.local.shape[2], self.scales) or 2)
+
     def __repr__(self):
         N, K = self.logits.shape
         return f'Outputs for {N} images of {K} classes: top-1 {self.top1:.1f} %'
@@ -45,8 +51,15 @@ class Outputs:
 def _with_map(scorer, x)->tuple: # its scores, and the map that feeds its head
     head = scorer.head_for(x)
     if head.layout: return scorer(x), head.layout.map(scorer.named.features(scorer.model, x))
-    with CellRows(head.place) as forward: s = scorer(x)
+    with CellRows(head.place, dims=x.ndim-2) as forward: s = scorer(x)
     return s, forward.fmap
+
+def _with_features(scorer, x)->tuple: # its scores, and the average of the map `[B,C]`
+    if isinstance(scorer, EnsembleScorer):
+        said, features = zip(*(_with_features(o, x) for o in scorer.scorers))
+        return average_scores(said), torch.cat(features, 1)
+    s, fmap = _with_map(scorer, x)
+    return s, fmap.mean(tuple(range(2, fmap.ndim)))
 
 @torch.no_grad()
 def outputs(model:nn.Module, # as it is
@@ -56,13 +69,13 @@ def outputs(model:nn.Module, # as it is
     checked(model, network, 'outputs: model')
     check_data(data)
     device, found = get_device(device), []
-    scorer = Scorer(model.to(device), parse_scales(scales))
+    scorer = scorer_of(model.to(device), parse_scales(scales))
     few = next(test_batches(data, 2, device))
     check_network(model, few.x, data.num_classes, type(model).__name__)
     with eval_mode(model):
         for b in test_batches(data, bs, device):
-            s, fmap = _with_map(scorer, b.x)
-            found.append((s.logits, s.local, fmap.mean((2,3)), b.y))
+            s, features = _with_features(scorer, b.x)
+            found.append((s.logits, s.local, features, b.y))
     parts = [torch.cat(part).cpu() for part in zip(*found)]
     return Outputs(*parts, scorer.scales)
 

@@ -82,7 +82,7 @@ def class_accuracy(said:dict, # name → `Outputs`
     said = by_name(said, 'class_accuracy', data)
     frame = pd.DataFrame({name: 100*out.right.double().numpy() for name, out in said.items()})
     frame = frame.groupby(next(iter(said.values())).y.numpy()).mean()
-    families = data.families or [0]*data.num_classes
+    families = getattr(data, 'families', None) or [0]*data.num_classes # a `LoaderData` has none
     frame.insert(0, 'family', [families[k] for k in frame.index])
     frame.insert(0, 'class', [data.classes[k] for k in frame.index])
     return frame.reset_index(drop=True)
@@ -168,7 +168,7 @@ def plot_embedding(said:dict, # name → `Outputs`
     fig, axes = plt.subplots(1, len(said), squeeze=False,
                              figsize=(WIDTH, WIDTH/max(2, len(said)) + .3))
     near = min(10, len(data.test_y)-1) # with fewer images there are fewer neighbours
-    rows, families = [], np.array(data.families or range(data.num_classes))
+    rows, families = [], np.array(getattr(data, 'families', None) or range(data.num_classes))
     for ax, (name, out) in zip(axes[0], said.items()):
         page, colour = embed(out.features, how, seed), families[out.y]
         ax.scatter(*page.T, s=3, c=[COLOURS[c % len(COLOURS)] for c in colour])

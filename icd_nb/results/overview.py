@@ -111,7 +111,8 @@ def comparisons_in_words(pairs, frame, compared=_COMPARED)->str: # Markdown
     if not len(found): return 'No comparison has two seeds yet: nothing can be said.'
     counts = ', '.join(f"{k} in {(found.outcome == k).sum()}"
                        for k in ('ahead', 'behind', 'not told apart'))
-    lines = [f'Of {len(found)} comparisons at the last epoch with 95 % intervals: {counts}.', '']
+    lines = [f'Of {len(found)} comparisons at the last epoch with 95 % intervals: {counts}. '
+             f'Chance alone would put {.05*len(found):.1f} ahead or behind.', '']
     for row in found.itertuples():
         where, d = escape_markdown(pair_title(row.pair)), row.difference
         what = f'{paper_name(row.method)} against {paper_name(row.base)}'

@@ -32,7 +32,8 @@ _TRIAL = dict(epochs=1, teacher_epochs=1, n_train=192, n_test=96, methods=['kd',
 def as_trial(p:dict)->dict:
     "The parameters as they are; while the tests run, those of a trial in a folder of its own"
     if not os.environ.get('IN_TEST'): return p
-    return p | _TRIAL | dict(out_dir=tempfile.mkdtemp())
+    own = dict(n_test=None) if p.get('validation') else {}
+    return p | _TRIAL | own | dict(out_dir=tempfile.mkdtemp())
 
 def load_asked(p:dict)->ImageData: # filled parameters
     "The images that parameters ask for"
@@ -41,11 +42,17 @@ def load_asked(p:dict)->ImageData: # filled parameters
     asked = {k: v for k, v in asked.items() if v not in (None, 'auto')}
     return load_data(p['dataset'], p['data_dir'], **asked)
 
+def _images_asked(p): # the whole set or a part of it
+    data, held = load_asked(p), p.get('validation')
+    if held and p['n_test']: raise ValueError(
+        f"parameter n_test = {p['n_test']}: with validation no test image is used; leave it out")
+    if p['n_train'] or p['n_test']: data = data.subset(p['n_train'], p['n_test'], seed=0)
+    return data.hold_out(held) if held else data
+
 def make_lab(p:dict, folder=None # of the runs; `runs_home()` where it is None
             )->Lab:
     "The lab in which filled parameters have their runs trained"
-    data = load_asked(p)
-    if p['n_train'] or p['n_test']: data = data.subset(p['n_train'], p['n_test'], seed=0)
+    data = _images_asked(p)
     speed = Speed(p['precision'], compile=p['compile'], graph=p['graph'])
     teachers = folder if os.environ.get('IN_TEST') else None
     folder = Path(folder or runs_home()).expanduser()
@@ -55,6 +62,11 @@ def make_lab(p:dict, folder=None # of the runs; `runs_home()` where it is None
 
 # %% ../../nbs/12e_report.ipynb #plan-text
 def _listed(values): return ', '.join(map(str, values))
+
+def _looks(runs, p, scales)->list: # what methods without cells, or without iCD's term, do not have
+    has = {k for run in runs for k in run.settings}
+    return ([f"scales {scales or _listed(p['scales'])}"]*('scales' in has)
+            + [f"γ = {p['gamma']:g}"]*('gamma' in has))
 
 def plan_text(lab:Lab, p:dict, weights=None, # path of the teacher's; None: it will be trained
               scales:str=None # what is said of them; None: which they are
@@ -69,11 +81,14 @@ def plan_text(lab:Lab, p:dict, weights=None, # path of the teacher's; None: it w
              f'on {lab.device} in {lab.speed.precision}',
              f'images of {seen.size}×{seen.size}, mean {seen.mean}, std {seen.std}']
     lines += [data.note]*bool(data.note)
+    if p.get('validation') and p['teacher_checkpoint']:
+        lines.append('a teacher that was trained on the held-out images knows them: '
+                     'its accuracy on them says nothing')
     if teaching.pretrained:
         lines.append(f'{teaching.student} was pre-trained on {pretraining_text(teaching.student)}')
-    lines += [f"teacher {p['teacher']}: {about}",
-              f"student {p['student']}: {_listed(p['methods'])}; seeds {_listed(p['seeds'])}; "
-              f"{p['epochs']} epochs; scales {scales or _listed(p['scales'])}; γ = {p['gamma']:g}"]
+    said = [f"student {p['student']}: {_listed(p['methods'])}", f"seeds {_listed(p['seeds'])}",
+            f"{p['epochs']} epochs", *_looks(runs, p, scales)]
+    lines += [f"teacher {p['teacher']}: {about}", '; '.join(said)]
     lines += dict.fromkeys(f'  {used_line(run)}' for run in runs)
     return '\n'.join(lines)
 

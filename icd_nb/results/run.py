@@ -11,7 +11,7 @@ import math, re
 from dataclasses import asdict, dataclass, fields, replace
 from fastcore.basics import patch
 from ..core import check_choice, parse_scales, short_hash
-from ..data import DATASETS, DataSet, base_dataset, load_data
+from ..data import DATASETS, DataSet, base_dataset, held_part, load_data
 from ..data.folders import names_at
 from ..hints.terms import hint_names
 from ..kd import smoothed
@@ -205,7 +205,7 @@ def network_pair(value)->tuple: # `resnet32x4:ShuffleV1`, or the two names
 _OWN = dict(teacher=maybe(_model), student=maybe(_model), methods=several(_method, 'method'),
             track=maybe(one_of(TRACKERS, 'tracker')), recipe=_FIELDS['recipe_of'],
             decode=maybe(one_of(('auto', 'memory', 'lazy'), 'decode')),
-            decoders=maybe(whole_number(0, 1000)),
+            decoders=maybe(whole_number(0, 1000)), validation=maybe(held_part),
             **{k: maybe(read) for k, read in _CHOSEN.items()})
 RUN_PARAMETERS = _OWN | {k: v for k, v in PARAMETERS.items()
                          if k not in ('run', 'minutes', 'ledger', 'checkpoints')}
@@ -229,13 +229,14 @@ def fill_parameters(p:dict)->dict:
 def planned_runs(p:dict)->list:
     "The runs that filled parameters ask for: every method with every seed"
     pair = [p[k] for k in ('dataset', 'teacher', 'student')]
-    same = {k: p[k] for k in ('scales', 'gamma', 'epochs', 'bs', 'lr', 'n_train', 'n_test', 'clip')}
-    same |= {k: p[k] for k in CHOSEN if p[k] is not None} | dict(recipe_of=p['recipe'])
+    same = {k: p[k] for k in ('scales', 'gamma', 'epochs', 'bs', 'lr', 'clip')}
+    own = CHOSEN if p.get('validation') else (*CHOSEN, 'n_train', 'n_test') # it has other sizes
+    same |= {k: p[k] for k in own if p[k] is not None} | dict(recipe_of=p['recipe'])
     given = {k: p[k] for k in ('dkd_beta', 'warmup') if p[k] is not None}
     for k, v in given.items():
-        if not any(k in hyper_defaults(m) for m in p['methods']):
-            raise ValueError(f"parameter {k} = {v:g}: none of the methods has this "
-                             f"hyper-parameter: {', '.join(p['methods'])}")
+        if not any(k in hyper_defaults(m) for m in p['methods']): raise ValueError(
+            f"parameter {k} = {v:g}: none of the methods has this hyper-parameter: "
+            + ', '.join(p['methods']))
     hyper = {m: as_published(m, p['recipe'] or pair[0], *pair[1:]).hyper for m in p['methods']}
     return [Run(*pair, m, seed, hyper=hyper[m] | given, **same) for seed in p['seeds']
             for m in p['methods']]
@@ -243,7 +244,6 @@ def planned_runs(p:dict)->list:
 def used_parameters(p:dict)->dict:
     "Filled parameters with what was used: `used` per method, beside it what all have in common"
     used = {run.method: run.used for run in planned_runs(p)}
-    values = {k: {one[k] for one in used.values() if k in one}
-              for k in ('dkd_beta', 'warmup', 'clip', 'lr')}
+    values = {k: {o[k] for o in used.values() if k in o} for k in 'dkd_beta warmup clip lr'.split()}
     common = {k: v.pop() if len(v) == 1 else None for k, v in values.items()}
     return dict(p, scales=list(p['scales']), **common, used=used)

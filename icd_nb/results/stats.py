@@ -22,9 +22,12 @@ def plus_minus(middle:float, # None or NaN: there is none
                missing:str='–', digits:int=2)->str:
     "`71.30 ± 0.25`"
     if pd.isna(middle): return missing
+    if abs(middle) < 1e-9: middle = 0. # what equal means leave after rounding has no sign
     return f'{middle:{sign}.{digits}f}' + ('' if pd.isna(spread) else f' ± {spread:.{digits}f}')
 
 # %% ../../nbs/11a_stats.ipynb #paired-difference
+_NO_SPREAD = 1e-9 # points: what equal differences leave after rounding
+
 class Difference(NamedTuple):
     "How much better one method is than another, over their common seeds"
     mean:float # None: there is no common seed
@@ -36,7 +39,8 @@ class Difference(NamedTuple):
     def outcome(self)->str:
         "`ahead`, `behind` or `not told apart`: on which side of 0 the interval lies"
         if self.half_width is None: return None
-        if abs(self.mean) <= self.half_width: return 'not told apart'
+        no_spread = self.half_width < _NO_SPREAD
+        if no_spread or abs(self.mean) <= self.half_width: return 'not told apart'
         return 'ahead' if self.mean > 0 else 'behind'
 
 def _half_width(values): # of the 95 % interval of their mean, where there are two or more
@@ -54,4 +58,5 @@ def paired_difference(ours, base)->Difference: # each a Series or a dict: seed �
 def differs_from(value:float, ours)->bool: # None where that cannot be said
     "Does `value` lie outside the 95 % interval of the mean of `ours`?"
     ours = [float(v) for v in ours if pd.notna(v)]
-    return abs(mean(ours)-value) > _half_width(ours) if len(ours) > 1 else None
+    width = _half_width(ours) if len(ours) > 1 else 0
+    return abs(mean(ours)-value) > width if width > _NO_SPREAD else None

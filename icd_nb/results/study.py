@@ -7,7 +7,9 @@ __all__ = ['compared', 'conclusion', 'Study', 'check_parameters', 'RUN_PARAMETER
 
 # %% ../../nbs/12g_study.ipynb #study-imports
 import os
+from collections import Counter
 from pathlib import Path
+from textwrap import fill
 import matplotlib.pyplot as plt
 import pandas as pd
 from fastcore.basics import patch
@@ -24,7 +26,7 @@ from .report import (
     as_trial, make_lab, plan_text, plot_curves, plot_results, result_table, write_report)
 from .run import RUN_PARAMETERS, fill_parameters, planned_runs, teacher_run
 from ..scales import Choice
-from .stats import mean_std, paired_difference
+from .stats import mean_std, paired_difference, plus_minus
 from ..ranks import is_first, launched
 from .workers import open_workers
 
@@ -39,17 +41,25 @@ def _top1(results)->dict: # method → seed → top-1 of the last epoch
 def compared(results, base:str)->dict: # (method, other method) → `Difference`
     "Each method against `base` and against the one that it builds on, over at least two seeds"
     top1 = _top1(results)
-    pairs = dict.fromkeys((m, other) for m in top1 for other in (base, record_of(m).base)
-                          if other in top1 and other != m)
+    pairs = {}
+    for m in top1:
+        for other in (base, _below(m, top1)): # each pair once, not the other way round as well
+            if other in top1 and other != m and (other, m) not in pairs: pairs[m, other] = 1
     found = {(m, other): paired_difference(top1[m], top1[other]) for m, other in pairs}
     return {pair: d for pair, d in found.items() if d.outcome}
 
-# %% ../../nbs/12g_study.ipynb #conclusion-words
+def _below(method, there): # what it builds on; a sum: on the sum without its last part
+    shorter = method.rpartition('+')[0]
+    return shorter if shorter in there else record_of(method).base
+
 def conclusion(results, base:str='kd')->str: # Markdown
     "Which methods are told apart, and by how much"
     found, top1 = compared(results, base), _top1(results)
     if not top1: return 'No run has a result.'
-    if not found: return _best(top1)
+    return ' '.join(filter(None, (_compared_in_words(found) or _best(top1), _failed(results))))
+
+def _compared_in_words(found): # '' where there is nothing to compare
+    if not found: return ''
     told = [_told(*pair, d) for pair, d in found.items() if d.outcome != 'not told apart']
     others = [f'{m} from {other} ({d} points)' for (m, other), d in found.items()
               if d.outcome == 'not told apart']
@@ -57,11 +67,19 @@ def conclusion(results, base:str='kd')->str: # Markdown
     n = f'{n[0]}' if len(n) == 1 else f'{n[0]} to {n[-1]}'
     said = [f"{'; '.join(told)}."]*bool(told)
     said += [f"Not told apart: {', '.join(others)}."]*bool(others)
-    return f"{' '.join(said)} (Mean difference over {n} seeds, with its 95 % interval.)"
+    chance = f'; of {len(found)} such intervals {.05*len(found):.1f} would miss 0 by chance alone'
+    return (f"{' '.join(said)} (Mean difference over {n} seeds, with its 95 % interval"
+            f"{chance*(len(found) > 1)}.)")
+
+def _failed(results): # '' where none has
+    every, done = (Counter(o['method'] for o in found) for found in
+                   (results, [o for o in results if pd.notna(o.get('top1_last'))]))
+    said = [f'{m} with {n-done[m]} of {n} seeds' for m, n in every.items() if done[m] < n]
+    return f"**Failed: {', '.join(said)}**, which count in no comparison." if said else ''
 
 def _told(method, other, d):
     where = 'ahead of' if d.outcome == 'ahead' else 'behind'
-    return f'**{method} is {abs(d.mean):.1f} ± {d.half_width:.1f} points {where} {other}**'
+    return f'**{method} is {plus_minus(abs(d.mean), d.half_width)} points {where} {other}**'
 
 def _best(top1):
     means = {method: mean_std(seeds.values())[0] for method, seeds in top1.items()}
@@ -183,7 +201,7 @@ def curves(self:Study):
     teacher = self.lab.about_teacher['top1']
     left.axhline(teacher, color='k', ls=':', lw=1)
     left.annotate('teacher', (1, teacher), va='top')
-    left.set_title(self.title)
+    left.set_title(fill(self.title, 60))
     right.set_title('dot: one seed, bar: mean')
 
 @patch
@@ -208,6 +226,6 @@ def places(self:Study)->str: # Markdown
         best = max(done, key=lambda o: o['top1_last'])
         run = next(o for o in self.runs if (o.method, o.seed) == (best['method'], best['seed']))
         weights = _typed(lab.run_folder(run)/'student.safetensors')
-        lines.append(f"- the best student ({best['method']}, seed {best['seed']}, "
-                     f"top-1 {best['top1_last']:.2f} %): `{weights}`")
+        lines.append(f"- the student with the highest top-1 ({best['method']}, seed {best['seed']},"
+                     f" top-1 {best['top1_last']:.2f} %, of which some is luck): `{weights}`")
     return '\n'.join(lines)
