@@ -116,7 +116,7 @@ def ablation_tables(pair:Run, frame, only_run=False, # leave out what has no res
     made = _rows_of_all(pair, main_group(pair, frame))
     tables = [ablation_table(title, rows, format) for title, rows in made.items()
               if _was_run(rows) or not only_run]
-    if format == 'csv': return ''.join(tables)
+    if format == 'csv': return ''.join(tables[:1] + [o.split('\n', 1)[1] for o in tables[1:]])
     return '\n\n'.join([pair_heading(pair, format), *tables]) if tables else ''
 
 # %% ../../nbs/12b_ablations.ipynb #plot-ablation
