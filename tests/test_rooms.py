@@ -1,5 +1,5 @@
 "What a reader meets in a room: its size, its public names, the length of its lines"
-import ast, json
+import ast, json, re
 import pytest
 from conftest import ROOT
 
@@ -50,6 +50,15 @@ def test_arrows_go_down():
     while free := [k for k, needs in left.items() if not needs & left.keys()]:
         for k in free: left.pop(k)
     assert not left, f'in a circle: {left}'
+
+OPENING = {'core', 'data.__init__', 'models'} # first of their chapter, and made of what follows
+
+def test_numbers_are_the_reading_order():
+    "A notebook needs only notebooks before it; three open a chapter whose rooms they bring together"
+    number = {k: re.search(r'File to edit: .*/(\w+)\.ipynb', p.read_text())[1] for k, p in rooms().items()}
+    late = [(number[k], number[o]) for k, p in rooms().items() if k not in OPENING
+            for o in imports(p, rooms()) if number[o] > number[k]]
+    assert not late, f'stand before what they need: {late}'
 
 def test_contributing_names_every_room():
     text = (ROOT/'CONTRIBUTING.md').read_text()
