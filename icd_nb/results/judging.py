@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ABLATED', 'PUBLISHED', 'set_accuracies', 'rank_correlations', 'regrets', 'searched', 'highest_set', 'judged',
-           'seed_interval', 'judging_table', 'judging_in_words', 'plot_judging', 'scales_tables']
+           'seed_interval', 'judging_table', 'judging_in_words', 'plot_judging', 'apart', 'scales_tables']
 
 # %% ../../nbs/12m_judging.ipynb #judging-imports
 import matplotlib.pyplot as plt
@@ -148,12 +148,42 @@ def plot_judging(pair:Run, frame, scores:pd.DataFrame, names): # of criteria
     return fig
 
 def _plot_sets(ax, scores, top1):
-    for i, chosen in enumerate(top1.columns):
-        x, values = scores.loc[[chosen]].item(), top1.iloc[:,i]
-        ax.plot([x, x], [values.min(), values.max()], color='C0', alpha=.3)
-        ax.plot(x, values.mean(), 'o', color='C0')
-        ax.annotate(','.join(map(str, chosen)), (x, values.mean()), fontsize=6,
-                    xytext=(3, 3), textcoords='offset points')
+    xs = [scores.loc[[chosen]].item() for chosen in top1.columns]
+    for x, low, high in zip(xs, top1.min(), top1.max()):
+        ax.plot([x, x], [low, high], color='C0', alpha=.3)
+    ax.plot(xs, top1.mean(), 'o', color='C0')
+    _label_sets(ax, list(zip(xs, top1.mean(), map(_set_text, top1.columns))))
+
+def _set_text(chosen): return ','.join(map(str, chosen))
+
+def _label_sets(ax, points): # (x, y, text)s: beside the points, each on a line of its own
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    for group in _neighbours(sorted(points), .3*(right - left)):
+        ys = apart([y for _, y, _ in sorted(group, key=_height)], .075*(high - low))
+        for (x, y, text), at in zip(sorted(group, key=_height), ys):
+            place = max(o[0] for o in group) + .09*(right - left), at
+            ax.annotate(text, (x, y), place, fontsize=6, va='center',
+                        arrowprops=dict(arrowstyle='-', lw=.4, color='.5', shrinkA=0, shrinkB=2))
+    ax.set_xlim(left, right + .3*(right - left))
+
+def _height(point): return point[1]
+
+def _neighbours(points, gap)->list: # groups of points in order, with such gaps between them
+    groups = []
+    for o in points:
+        if groups and o[0] - groups[-1][-1][0] <= gap: groups[-1].append(o)
+        else: groups.append([o])
+    return groups
+
+def apart(ys, gap)->list: # as many numbers, each at least `gap` above the one before
+    "Rising numbers moved apart, as little as can be"
+    blocks = [] # how far the numbers lie above an even ladder, and how many move together
+    for i, y in enumerate(ys):
+        blocks.append((y - gap*i, 1))
+        while len(blocks) > 1 and blocks[-2][0] >= blocks[-1][0]:
+            (b, m), (a, n) = blocks.pop(), blocks.pop()
+            blocks.append(((a*n + b*m)/(n + m), n + m))
+    return [a + gap*i for i, a in enumerate(a for a, n in blocks for _ in range(n))]
 
 # %% ../../nbs/12m_judging.ipynb #judging-tables
 def scales_tables(pairs, frame, methods, scales # the parameter of that name

@@ -61,7 +61,7 @@ def _reach(found)->float: # half the width of the axes: our means, and most publ
     published = found.published.astype(float).abs()
     most = published.quantile(.9, interpolation='lower') # NaN: nothing was published
     ours = [(abs(d.mean), d.half_width or 0) for d in found.difference if d.pairs]
-    ends = [mean + min(width, 2*max(1, mean)) for mean, width in ours] # two seeds can give ± 80
+    ends = [mean + min(width, 3*max(1, mean)) for mean, width in ours] # two seeds can give ± 80
     return 1.15*pd.Series([.8, most, *ends]).max()
 
 def plot_differences(pairs, frame, compared=_COMPARED):
@@ -90,9 +90,16 @@ def _plot_gain(ax, i, row, reach):
     if ours.pairs:
         ax.errorbar(ours.mean, i, xerr=ours.half_width or 0, fmt='o', color='C0', capsize=3)
         _say_if_outside(ax, i, ours.mean, reach, 'C0')
+        _show_cut(ax, i, ours, reach)
     if pd.notna(row.published):
         ax.plot(row.published, i, 'x', color='C4', mew=1.6, ms=6)
         _say_if_outside(ax, i, row.published, reach, 'C4')
+
+def _show_cut(ax, i, d, reach): # an arrowhead where an interval goes on beyond the axes
+    if abs(d.mean) > reach: return
+    for side, mark in ((1, '>'), (-1, '<')):
+        if side*d.mean + (d.half_width or 0) > reach:
+            ax.plot(side*reach, i, mark, color='C0', ms=6, clip_on=False)
 
 def _say_if_outside(ax, i, value, reach, color):
     if abs(value) <= reach: return
