@@ -56,7 +56,7 @@ class EnsembleScorer(nn.Module):
     def __init__(self, model:Ensemble, scales=(1,2,4), chained:bool=True): # as of `Scorer`
         super().__init__()
         self.model = model
-        self.scorers = nn.ModuleList(Scorer(o, scales, chained) for o in model.members)
+        self.scorers = nn.ModuleList(scorer_of(o, scales, chained) for o in model.members)
 
     @property
     def scales(self)->tuple: return self.scorers[0].scales
