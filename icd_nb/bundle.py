@@ -11,7 +11,7 @@ import json, re
 from collections import namedtuple
 from importlib.resources import files
 from pathlib import Path
-from .files import atomic_write
+from .files import atomic_write, possible
 
 # %% ../nbs/00h_bundle.ipynb #bundled
 def bundled(kind:str # `nbs`, `teachers` or `results`
@@ -67,7 +67,8 @@ def copy_notebooks(folder, # made if it is not there
                    force:bool=False # overwrite notebooks that were changed?
                   )->list: # the files
     "Put the notebooks that come with the library into `folder`"
-    folder = Path(folder).expanduser()
+    try: folder = Path(possible(folder)).expanduser()
+    except ValueError as e: raise ValueError(f"the notebooks go into a folder with {e}") from None
     if folder.exists() and not folder.is_dir(): raise ValueError(f"{folder} is not a folder")
     copies = {path: folder/path.name for path in notebooks(every)}
     changed = [new.name for old, new in copies.items() if new.exists() and not _same(old, new)]

@@ -18,7 +18,7 @@ from tempfile import TemporaryFile
 import torch
 from tqdm.std import tqdm
 from .bundle import bundled
-from .files import atomic_write, writing
+from .files import atomic_write, possible, writing
 from .devices import free_bytes, get_device
 
 _all_ = ['free_bytes', 'get_device'] # also found here
@@ -132,6 +132,8 @@ def check_place(path, # of a file that is written when all work is done
                )->Path:
     "Stop before the work unless a file can be written at `path`"
     path = Path(path).expanduser()
+    try: possible(path)
+    except ValueError as e: raise ValueError(f"{what} {path}: {e}") from None
     above = next(o for o in path.absolute().parents if o.exists())
     if path.is_dir(): raise ValueError(
         f"{what} {path} is a folder: name a file in it, such as {path/('out'+path.suffix)}")

@@ -92,7 +92,7 @@ def hub_file(name:str, # `local-dir:FOLDER`, `hf-hub:USER/NAME` or `hf-hub:USER/
     if kind == 'hf-hub':
         repo, _, revision = place.partition('@')
         return _fetched(repo, file, revision or None)
-    path = Path(place).expanduser()/file
+    path = path_of(place, 'local-dir')/file
     if path.is_file(): return path
     raise FileNotFoundError(f"{name!r}: there is no {path}")
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
 from .core import nearest
 from .extras import optional
+from .files import short_name
 from .params import checked, network, whole_number
 
 # %% ../nbs/02j_libraries.ipynb #library-of
@@ -127,5 +128,5 @@ def pretraining_text(name:str)->str:
 
 # %% ../nbs/02j_libraries.ipynb #file-part
 def file_part(name:str)->str:
-    "A network's name as it stands in the names of files"
-    return re.sub(r'[/\\:]', '_', str(name))
+    "A network's name as it stands in the names of files, or another name that is made of such"
+    return short_name(re.sub(r'[/\\:]', '_', str(name)))

@@ -15,7 +15,7 @@ from traceback import walk_tb
 import numpy as np, torch
 from torch import nn
 from torch.nn.parameter import is_lazy
-from .core import check_choice, get_device, parse_scales
+from .core import check_choice, get_device, parse_scales, possible
 
 # %% ../nbs/00a_params.ipynb #number
 def _as_float(value):
@@ -145,10 +145,9 @@ def path_text(value)->str:
     path = os.path.expanduser(text(value))
     if path == '~' or path.startswith('~/'):
         raise ValueError('there is no home folder here; write the whole path')
-    return path
+    return possible(path)
 
-def path_of(value, what:str # such as `load_npz: path`
-           )->Path:
+def path_of(value, what:str)->Path: # such as `load_npz: path`
     "A path that was given from Python"
     return Path(checked(value, path_text, what))
 

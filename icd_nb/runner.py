@@ -7,13 +7,13 @@ __all__ = ['Terminal', 'run_notebook']
 
 # %% ../nbs/14_runner.ipynb #runner-imports
 import ast, shutil, sys, time
-from pathlib import Path
 import nbformat
 from papermill import execute_notebook
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from .core import check_place
 from .files import atomic_write
+from .params import path_of
 from .ranks import is_first
 
 # %% ../nbs/14_runner.ipynb #terminal
@@ -72,7 +72,7 @@ def run_notebook(path, # of a notebook
                  given:dict # its parameters, as texts
                 ):
     "Run a notebook, show what it says, and write its page"
-    out = Path(out).expanduser()
+    out = path_of(out, '--out')
     if not out.parent.is_dir(): raise ValueError(f"--out {out}: there is no folder {out.parent}")
     if is_first(): check_place(out, '--out')
     given = {name: _value(text) for name, text in given.items()}

@@ -114,7 +114,7 @@ def _run_file(path):
     if known and Path(known).resolve() == path: return sys.modules[path.stem]
     main = sys.modules['__main__'] # it may be what runs now
     if getattr(main, '__file__', None) and Path(main.__file__).resolve() == path: return main
-    if not path.is_file(): raise ValueError(f"ICD_NB_OWN: there is no file {path}")
+    if not os.path.isfile(path): raise ValueError(f"ICD_NB_OWN: there is no file {path}")
     if known or path.stem in _LIBRARIES: raise ValueError(
         f"ICD_NB_OWN: {path} has the name of another module, {path.stem}: give it one of its own")
     spec = spec_from_file_location(path.stem, path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from weakref import ref
 from .core import check_choice, runs_home, short_hash
 from .extras import optional
-from .files import writing
+from .files import short_name, writing
 from .params import path_of
 
 # %% ../nbs/08q_watch.ipynb #flat
@@ -24,7 +24,7 @@ def flat_record(record:dict)->dict: # name → number
 
 # %% ../nbs/08q_watch.ipynb #tensorboard
 def _readable(name)->str: # as the name of a folder
-    return re.sub(r'[^\w.+-]+', '_', name)
+    return short_name(re.sub(r'[^\w.+-]+', '_', name))
 
 class TensorBoard:
     "An `on_epoch` that writes files for TensorBoard"

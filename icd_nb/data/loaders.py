@@ -112,6 +112,11 @@ class _Numbered(Dataset): # items with their number
     def __len__(self): return len(self.dataset)
     def __getitem__(self, i): return *self.dataset[i][:2], i
 
+_PARTS = ("Take parts of your own data sets: LoaderData(Subset(dataset, some), Subset({}, others)) "
+          "with Subset of torch.utils.data, and numbers of images in lists")
+_INSTEAD = dict(subset=_PARTS.format('test_dataset'), hold_out=_PARTS.format(
+    'dataset') + "; the second dataset may be another of the same files, without crops and flips")
+
 class LoaderData:
     "Images that PyTorch's data sets or loaders hand out, one batch at a time"
     def __init__(self, train, test, # each a `Dataset` or a `DataLoader` of pairs (image, label)
@@ -154,8 +159,8 @@ class LoaderData:
                 f"{self.num_classes} classes, loaded one by one")
 
     def __getattr__(self, name): # what has not been found
-        raise AttributeError(f"a LoaderData has no {name!r}: it loads its images one by one. "
-                             "What needs all of them takes an ImageData, as from load_data")
+        do = _INSTEAD.get(name, "What needs all of them takes an ImageData, as from load_data")
+        raise AttributeError(f"a LoaderData has no {name!r}: it loads its images one by one. {do}")
 
 # %% ../../nbs/01k_loaders.ipynb #loader-batches
 def _loader(part, bs, shuffle, workers)->DataLoader:

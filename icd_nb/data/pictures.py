@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageOps
 from ..core import data_home, progress, short_hash
 from .storage import cached
+from ..files import short_name
 from ..params import checked, whole_number
 
 # %% ../../nbs/01d_pictures.ipynb #upright
@@ -132,7 +133,7 @@ def _check_disk(n, size):
 def decoded_at(name, parts:dict, size)->Path: # as in `decoded`
     "The folder in which these images are kept, once they are decoded"
     place = short_hash({part: str(files[0]) for part, files in parts.items()})
-    return data_home()/'decoded'/f'{name}-{size}-{place}'
+    return data_home()/'decoded'/short_name(f'{name}-{size}-{place}')
 
 def disk_free()->int: # bytes
     "How much room there is for decoded images"

@@ -15,7 +15,7 @@ from fastcore.basics import groupby
 from ..checkpoint import KEPT
 from ..core import NUMBERS_VERSION
 from ..data import base_dataset
-from ..files import Timeout, alone
+from ..files import Timeout, alone, short_name
 from ..libraries import file_part
 from ..models import cost, create_model
 from .export import export_table
@@ -94,7 +94,7 @@ def checkpoint_of(folder, # None: no folder was given, and no file
     if not folder.is_dir():
         raise ValueError(f"checkpoints {str(folder)!r}: there is no such folder")
     whole, name = base_dataset(dataset), file_part(teacher)
-    stems = dict.fromkeys([f'{dataset}-{name}', f'{whole}-{name}', name])
+    stems = dict.fromkeys(map(short_name, [f'{dataset}-{name}', f'{whole}-{name}', name]))
     names = [f'{stem}{end}' for stem in stems for end in ('.safetensors', '.pth', '.pt')]
     for name in names:
         if (folder/name).is_file(): return folder/name

@@ -14,6 +14,7 @@ from fastcore.basics import patch
 from .. import style
 from ..core import runs_home, write_json
 from ..data import load_data
+from ..files import short_name
 from ..hints import METRICS, MeansNothing
 from ..hints.clusters import suggest_k
 from ..hints.points import CHOICES, PUBLISHED_POINTS
@@ -157,7 +158,7 @@ def find_points(self:HintStudy):
                                        f'{name} at {top1:.0f} %')
                        for name, (net, top1) in self.nets.items()}
     for name, metric, h in _maps_of(self.points):
-        h.save(lab.folder/'hints'/f'{lab.data.name}-{name}-{metric}.json')
+        h.save(lab.folder/'hints'/f"{short_name(f'{lab.data.name}-{name}-{metric}')}.json")
 
 @patch
 def plot_points(self:HintStudy):

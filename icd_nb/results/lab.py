@@ -15,6 +15,7 @@ from torch import nn
 from ..core import (NUMBERS_VERSION, fingerprint, get_device, project_file, read_json,
                          runs_home, seed_of, short_hash, write_json)
 from ..hub import hub_file
+from ..files import short_name
 from ..libraries import file_part, library_of
 from ..devices import versions
 from ..params import checked, is_a
@@ -204,7 +205,7 @@ def find_teacher(self:Lab, run:Run, # a `teacher_run`
             raise ValueError(f"teacher_checkpoint {str(checkpoint)!r}: there is no such file")
         return path
     if library_of(run.student) == 'hub': return hub_file(run.student)
-    name = f'{self.data.name}-{file_part(run.student)}.safetensors'
+    name = short_name(f'{self.data.name}-{file_part(run.student)}') + '.safetensors'
     ours = project_file('teachers', name) if shipped else None
     trained = self.teacher_lab.run_folder(run)/'student.safetensors'
     return ours or (trained if trained.exists() else None)
