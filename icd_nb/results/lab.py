@@ -12,12 +12,11 @@ from pathlib import Path
 import torch
 from fastcore.basics import groupby, patch
 from torch import nn
-from ..core import (NUMBERS_VERSION, fingerprint, get_device, project_file, read_json,
-                         runs_home, seed_of, short_hash, write_json)
+from ..core import NUMBERS_VERSION, fingerprint, project_file, runs_home, seed_of, short_hash
+from ..devices import get_device, versions
+from ..files import read_json, short_name, write_json
 from ..hub import hub_file
-from ..files import short_name
 from ..libraries import file_part, library_of
-from ..devices import versions
 from ..params import checked, is_a
 from ..processes import alone_together, from_first
 from ..ranks import is_first
