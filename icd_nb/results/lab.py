@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from fastcore.basics import groupby, patch
 from torch import nn
-from ..core import NUMBERS_VERSION, fingerprint, project_file, runs_home, seed_of, short_hash
+from ..core import (NUMBERS_VERSION, fingerprint, project_file, read_json, runs_home, seed_of,
+                         short_hash, write_json)
 from ..devices import get_device, versions
-from ..files import read_json, short_name, write_json
 from ..hub import hub_file
 from ..libraries import file_part, library_of
 from ..params import checked, is_a
@@ -204,7 +204,7 @@ def find_teacher(self:Lab, run:Run, # a `teacher_run`
         if path.is_file(): return path
         raise ValueError(f"teacher_checkpoint {str(checkpoint)!r}: there is no such file")
     if library_of(run.student) == 'hub': return hub_file(run.student)
-    name = short_name(f'{self.data.name}-{file_part(run.student)}') + '.safetensors'
+    name = file_part(f'{self.data.name}-{run.student}') + '.safetensors'
     ours = project_file('teachers', name) if shipped else None
     trained = self.teacher_lab.run_folder(run)/'student.safetensors'
     return ours or (trained if trained.exists() else None)
