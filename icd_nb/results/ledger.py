@@ -93,42 +93,49 @@ class Ledger:
     def __iter__(self): return map(self.read, self.files())
     def __repr__(self): return f'Ledger of {len(self)} results in {self.path.name}/'
 
-    def read(self, path)->dict:
-        "One result in today's schema, its history as `Lab.run` gave it"
-        result = read_json(path)
-        if isinstance(result, dict): result = unsealed(result, path.name)
-        schema = result.get('schema', 1) if isinstance(result, dict) else 1
-        if schema not in [*_TERM]: raise ValueError(
-            f"{path.name} is of schema {schema}, and this version reads up to {SCHEMA}: "
-            "update icd_nb")
-        _as_result(result, path.name)
-        if not path.stem.endswith(short_hash(result['settings'])): raise ValueError(
-            f"{path.name}: its settings are not those of its name; "
-            "restore the file, or delete it to have it made again")
-        return dict(result, schema=SCHEMA, history=to_history(result.pop('curves', {}), schema))
+# %% ../../nbs/12_ledger.ipynb #ledger-read
+@patch
+def read(self:Ledger, path)->dict:
+    "One result in today's schema, its history as `Lab.run` gave it"
+    result = read_json(path)
+    if isinstance(result, dict): result = unsealed(result, path.name)
+    schema = result.get('schema', 1) if isinstance(result, dict) else 1
+    if schema not in [*_TERM]: raise ValueError(
+        f"{path.name} is of schema {schema}, and this version reads up to {SCHEMA}: "
+        "update icd_nb")
+    _as_result(result, path.name)
+    if not path.stem.endswith(short_hash(result['settings'])): raise ValueError(
+        f"{path.name}: its settings are not those of its name; "
+        "restore the file, or delete it to have it made again")
+    return dict(result, schema=SCHEMA, history=to_history(result.pop('curves', {}), schema))
 
-    def add(self, result:dict)->str: # `added`, `same`, or `differs`: what was there stays
-        "Put a result in, unless its settings have one"
-        file = self.file(_as_result(result, 'what is to be added')['settings'])
-        with alone(self.path/file.name): return self._add(result, file)
+# %% ../../nbs/12_ledger.ipynb #ledger-add
+@patch
+def add(self:Ledger, result:dict)->str: # `added`, `same`, or `differs`: what was there stays
+    "Put a result in, unless its settings have one"
+    file = self.file(_as_result(result, 'what is to be added')['settings'])
+    with alone(self.path/file.name): return self._add(result, file)
 
-    def _add(self, result, file):
-        if file.exists():
-            here = read_json(file)
-            return 'same' if all(here.get(k) == result.get(k) for k in _NUMBERS) else 'differs'
-        stored = dict(unsealed(result, file.name), schema=SCHEMA,
-                      label=recipe_title(result['settings']))
-        stored['curves'] = to_columns(stored.pop('history', []))
-        for at in _not_finite(stored): raise ValueError(
-            f"{file.name} is not written: {at} is NaN or infinite, and that is no result")
-        with atomic_write(file) as tmp: tmp.write_text(json_lines(sealed(stored)), encoding='utf-8')
-        return 'added'
+@patch
+def _add(self:Ledger, result, file):
+    if file.exists():
+        here = read_json(file)
+        return 'same' if all(here.get(k) == result.get(k) for k in _NUMBERS) else 'differs'
+    stored = dict(unsealed(result, file.name), schema=SCHEMA,
+                  label=recipe_title(result['settings']))
+    stored['curves'] = to_columns(stored.pop('history', []))
+    for at in _not_finite(stored): raise ValueError(
+        f"{file.name} is not written: {at} is NaN or infinite, and that is no result")
+    with atomic_write(file) as tmp: tmp.write_text(json_lines(sealed(stored)), encoding='utf-8')
+    return 'added'
 
-    def merge(self, other)->dict: # `added`, `same`, `differs` → names of files
-        "Take in what another ledger has and this one has not"
-        said = dict(added=[], same=[], differs=[])
-        for result in other: said[self.add(result)].append(file_name(result['settings']))
-        return said
+# %% ../../nbs/12_ledger.ipynb #ledger-merge
+@patch
+def merge(self:Ledger, other)->dict: # `added`, `same`, `differs` → names of files
+    "Take in what another ledger has and this one has not"
+    said = dict(added=[], same=[], differs=[])
+    for result in other: said[self.add(result)].append(file_name(result['settings']))
+    return said
 
 # %% ../../nbs/12_ledger.ipynb #stale
 @lru_cache(maxsize=None)
