@@ -27,7 +27,8 @@ def _same_shape(zs)->list: # or a `ValueError`
         "the networks of an Ensemble score the same classes, not "
         f"{' and '.join(str(o[-1]) for o in shapes)} of them")
     raise ValueError("the networks of an Ensemble have no head in common that could score cells: "
-                     "fit takes it as a teacher, scorer_of(ensemble, scales) scores its cells")
+                     "fit takes it as a teacher, scorer_of(ensemble, scales) scores its cells, and "
+                     "ensemble.members are the networks themselves")
 
 class Ensemble(nn.Module):
     "Several networks as one, such as a teacher: the average of their logits"
@@ -56,7 +57,7 @@ class EnsembleScorer(nn.Module):
     def __init__(self, model:Ensemble, scales=(1,2,4), chained:bool=True): # as of `Scorer`
         super().__init__()
         self.model = model
-        self.scorers = nn.ModuleList(Scorer(o, scales, chained) for o in model.members)
+        self.scorers = nn.ModuleList(scorer_of(o, scales, chained) for o in model.members)
 
     @property
     def scales(self)->tuple: return self.scorers[0].scales

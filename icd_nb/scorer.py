@@ -23,9 +23,10 @@ from .scores import MASKED, Scores
 def check_pass(mode:CellRows, head:Head):
     "A `ValueError` if the forward pass went differently from the probe's"
     shape, n = head.place
-    if not mode.passed or mode.count[shape] != n:
+    read = mode.count.get(shape, 0)
+    if not mode.passed or read != n:
         what = 'rows of tokens' if len(shape) == 2 else 'whole feature maps'
-        raise ValueError(f"the model read {mode.count[shape]} {what} of the shape {list(shape)}, "
+        raise ValueError(f"the model read {read} {what} of the shape {list(shape)}, "
                          f"and {n} when it was probed in eval mode: a block that is skipped at "
                          "random (stochastic depth), an auxiliary classifier, or tokens that are "
                          "dropped in training; switch that off")

@@ -33,17 +33,19 @@ def token_grid(n:int, # tokens
     "How the last tokens of a row lie in the image"
     sizes = {prod(size): size for size in seen if len(size) == len(hw)}
     if n == 1: return sizes.get(1)
-    shown = (sizes[n-p] for p in range(min(n-1, _MOST+1)) if n - p in sizes)
-    shaped = (_by_shape(n-p, hw) for p in range(min(n-1, _MOST_BY_SHAPE+1)))
-    if len(hw) != 2: return next(shown, None)
-    return next(shown, None) or next(filter(None, shaped), None)
+    found = [sizes[n-p] for p in range(min(n-1, _MOST+1)) if n - p in sizes]
+    if not found and len(hw) == 2:
+        shaped = [_by_shape(n-p, hw) for p in range(min(n-1, _MOST_BY_SHAPE+1))]
+        found = [grid for grid in shaped if grid]
+    return found[0] if found else None
 
 def series_grid(n:int, # places in a row, or tokens
                 seen=() # sizes (L,) of maps that the network has shown
                )->tuple: # (L,); None where there is one place only
     "How many of the last places of a row are those of a series"
-    shown = ((n-p,) for p in range(min(n-1, _MOST+1)) if (n-p,) in seen)
-    return next(shown, (n,)) if n > 1 else None
+    if n == 1: return None
+    shown = [(n-p,) for p in range(min(n-1, _MOST+1)) if (n-p,) in seen]
+    return shown[0] if shown else (n,)
 
 # %% ../nbs/03c_tokens.ipynb #layout
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from .cifar100 import load_cifar100
 from .cub200 import load_cub200
 from .folders import TAKEN, base_dataset, is_part, load_folder, load_imagenet
 from .minibirds import load_minibirds
-from ..params import checked, maybe, number, path_text, whole_number
+from .split import held_places, held_part
+from ..params import checked, maybe, path_text, whole_number
 from ..style import show_pictures
 
 # %% ../../nbs/01_data.ipynb #exported
@@ -156,20 +157,11 @@ def subset(self:ImageData, n_train=None, # default: all
     return replace(new, name=f'{self.name}-{len(new.train_y)}+{len(new.test_y)}-seed{seed}')
 
 # %% ../../nbs/01_data.ipynb #hold-out
-def held_part(value)->float: # a reader
-    "A share of each class, or how many images of each"
-    try:
-        part = number()(value)
-        return part if part < 1 else whole_number()(value)
-    except ValueError: raise ValueError('a share of each class below 1, or how many') from None
-
 def _held(y, classes, part, g): # places among the labels `y`
     for c, name in enumerate(classes):
         places = (y==c).nonzero().view(-1)
-        n = max(1, round(part*len(places))) if part < 1 else part
-        if n >= len(places): raise ValueError(f"hold_out({part}): {n} of {len(places)} training "
-                                              f"images of {name} leave none to train on")
-        yield places[torch.randperm(len(places), generator=g)[:n]]
+        try: yield places[held_places(len(places), part, g, name)]
+        except ValueError as e: raise ValueError(f'hold_out({part}), training: {e}') from None
 
 @patch
 def hold_out(self:ImageData, part=.2, # a share of each class's training images, or how many of each

@@ -17,8 +17,8 @@ from ..core import free_bytes, generator
 from .augment import recipe, usual_pad
 from .batches import ImageData
 from .folders import own_name
-from .split import repeated_images, say_repeated
-from ..params import checked, number, path_of, whole_number
+from .split import held_part, held_places, repeated_images, say_repeated
+from ..params import checked, path_of, whole_number
 
 # %% ../../nbs/01h_arrays.ipynb #as-images
 def _bytes_only(x:np.ndarray, where):
@@ -124,14 +124,11 @@ def colour_stats(x:Tensor # bytes `[N,H,W,3]`
 
 # %% ../../nbs/01h_arrays.ipynb #split-classes
 def split_classes(y:Tensor, share, seed)->tuple: # places for training, for the test
-    "Divide the labels' places so that `share` of each class, at least one, is for the test"
+    "Divide the labels' places so that `share` of each class is for the test, as in `held_places`"
     test, g = torch.zeros(len(y), dtype=torch.bool), generator(seed, 'split')
     for c in y.unique().tolist():
         places = (y==c).nonzero().view(-1)
-        if len(places) < 2:
-            raise ValueError(f"class {c} has a single image; training and test need one each")
-        n = min(max(1, round(len(places)*share)), len(places)-1)
-        test[places[torch.randperm(len(places), generator=g)[:n]]] = True
+        test[places[held_places(len(places), share, g, f'class {c}')]] = True
     return (~test).nonzero().view(-1), test.nonzero().view(-1)
 
 # %% ../../nbs/01h_arrays.ipynb #read-npz
@@ -187,16 +184,16 @@ def _npz_parts(has, name, share, seed)->dict: # `train_x train_y test_x test_y`
     x, y = parts['x'], parts['y']
     if len(x) != len(y): raise ValueError(f"{name}: {len(x)} images, but {len(y)} labels")
     count_classes(y, f"{name}, y")
-    share = checked(share, number(), 'load_npz: share')
+    share = checked(share, held_part, 'load_npz: share')
     seed = checked(seed, whole_number(0), 'load_npz: seed')
-    try: train, test = split_classes(y, min(share, 1), seed)
+    try: train, test = split_classes(y, share, seed)
     except ValueError as e: raise ValueError(f"{name}: {e}") from None
     return dict(train_x=x[train], train_y=y[train], test_x=x[test], test_y=y[test])
 
 def load_npz(path, crop=None,
              pad=None, # default: an eighth for images up to 64; larger ones are cropped to 7/8
              flip=True, mean=None, std=None, # default: measured
-             share=.2, seed=0, # how `x` and `y` are split
+             share=.2, seed=0, # how `x` and `y` are split: so much or so many of each class
              size=None # shorter side of the stored images; default: as they are, at least 32
             )->ImageData:
     "The image set in a `.npz` file: `train_x train_y test_x test_y` or `x y`, maybe `classes`"

@@ -147,7 +147,7 @@ def _no_parts(path)->ValueError:
         "; where labels stand in a table, sort the pictures into folders, or give a LoaderData a "
         "Dataset of your own")
     elif any(o.is_dir() for o in inside): how = (
-        "; load_data(…, share=.2) divides a single folder of classes")
+        "; in Python, load_data(…, share=.2) divides a single folder of classes")
     return ValueError(f"{path} must hold the folders train/ and test/ (or val/), with a folder "
                       f"for each class in them{hint}{how}")
 
@@ -198,7 +198,7 @@ def load_folder(path, size=256, # side at which the images are stored
                 decode='auto', # `memory`: once, `lazy`: on demand, `auto`: by the memory there is
                 decoders=None, # processes that decode on demand; default: one per core
                 crops=None, # `imagenet`: as its recipe has it; see `imagenet_crops`
-                share=None, # of a folder of classes without train/ and test/: for the test, as .2
+                share=None, # of each class for the test, as .2 or 5, if there is no test/
                 seed=0, # how it is divided
                 **kw # as for `recipe`: flip, mean, std
                )->ImageData:

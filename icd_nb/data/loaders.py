@@ -20,7 +20,7 @@ from ..params import checked, shown, whole_number
 from .mixed import as_batch, collates
 from ..sources import code_of, is_own
 from .batches import Batch
-from .labels import check_same_classes, class_names, read_labels
+from .labels import check_same_classes, class_names, read_labels, sets_in
 
 # %% ../../nbs/01k_loaders.ipynb #loader-parts
 def _dataset(part, where)->Dataset:
@@ -62,21 +62,23 @@ def _in_words(transform)->str: # the same in every process
 def _coded(transform): # the functions and classes in it
     return [o if inspect.isfunction(o) else type(o) for o in _nested(transform)]
 
-def _ways(dataset)->list: # the transforms of a data set, and of those inside it
-    own = getattr(dataset, 'transform', None) or getattr(dataset, 'transforms', None)
-    inside = [getattr(dataset, 'dataset', None)]
+def _within(dataset, above=())->list: # it and those inside it, under whichever name
+    inside = [getattr(dataset, 'dataset', None), *sets_in(dataset)]
     if isinstance(dataset, ConcatDataset): inside = dataset.datasets
-    sets = [o for o in inside if isinstance(o, Dataset)]
-    return [_in_words(own), *chain.from_iterable(map(_ways, sets))]
+    elif inside[0] is not None: inside[1:] = [o for o in inside[1:] if o is not inside[0]]
+    above = *above, id(dataset) # sets may hold each other
+    sets = [o for o in inside if isinstance(o, Dataset) and id(o) not in above]
+    return [dataset, *chain.from_iterable(_within(o, above) for o in sets)]
+
+def _way(dataset)->str: # its transform
+    own = getattr(dataset, 'transform', None) or getattr(dataset, 'transforms', None)
+    return _in_words(own)
 
 def _raw(dataset)->list: # what can be told of its images without loading one after the other
-    inside = [getattr(dataset, 'dataset', None)]
-    if isinstance(dataset, ConcatDataset): inside = dataset.datasets
     found = [_of_array(o) for o in _held(dataset, 'tensors') + [getattr(dataset, 'data', None)]]
     pairs = [o[0] for o in _few(_held(dataset, 'samples')) if isinstance(o, (tuple, list)) and o]
     files = [o for o in pairs if isinstance(o, (str, os.PathLike)) and os.path.isfile(o)]
-    found = [o for o in found if o] + [short_hash([*map(os.path.getsize, files)])]*bool(files)
-    return found + [o for part in inside if isinstance(part, Dataset) for o in _raw(part)]
+    return [o for o in found if o] + [short_hash([*map(os.path.getsize, files)])]*bool(files)
 
 def _held(dataset, name)->list: # what is in a list of that name
     there = getattr(dataset, name, None)
@@ -143,8 +145,9 @@ class LoaderData:
             "class of each: several at once need a network and a loss of their own")
         self.augment = Seen(first.x.shape[-1] if is_image else round(prod(first.x.shape[2:])**.5))
         images = fingerprint(self.train_y, self.test_y, first.x)
-        ways, raw = (chain.from_iterable(map(f, parts)) for f in (_ways, _raw))
-        self.fingerprint = short_hash([images, *ways, *raw, *map(_in_words, collates(train, test))])
+        sets = [o for part in parts for o in _within(part)]
+        known = [*map(_way, sets), *chain.from_iterable(map(_raw, sets))]
+        self.fingerprint = short_hash([images, *known, *map(_in_words, collates(train, test))])
 
     @property
     def num_classes(self): return len(self.classes)
@@ -217,7 +220,12 @@ def own_train(self:LoaderData, bs, seed, epoch, device):
 def own_test(self:LoaderData, bs, device):
     "Every test image once"
     items = _seeded(_loader(self.test, bs, False, self.workers), 'test')
-    return (_batch(item, get_device(device)) for item in items)
+    return (_of_one_class(_batch(item, get_device(device))) for item in items)
+
+def _of_one_class(b): # a batch of the test
+    if not b.y.is_floating_point(): return b
+    raise ValueError("test: the loader's collate_fn mixes images, and accuracy asks for the class "
+                     "of each: mix those of training alone")
 
 # %% ../../nbs/01k_loaders.ipynb #check-data
 def check_data(data):

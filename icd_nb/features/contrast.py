@@ -192,7 +192,8 @@ def compare_all(self:CRD, pairs, s, y):
     if s.index is None:
         raise ValueError(f"{self.name} needs to know which images these are: "
                          "give LoaderData the training set itself, which it numbers, instead of "
-                         "a DataLoader, or fill Scores.index with the places in it")
+                         "a DataLoader, or let its batches be (images, labels, their numbers in "
+                         "the training set), which become Scores.index")
     embedded = [(a, *self.embed(a, fs, ft)) for a, (fs, ft) in zip(self.adapters, pairs)]
     return sum(self.contrast(a, vs, vt, s.index) for a, vs, vt in embedded)
 

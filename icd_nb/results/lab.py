@@ -12,12 +12,11 @@ from pathlib import Path
 import torch
 from fastcore.basics import groupby, patch
 from torch import nn
-from ..core import (NUMBERS_VERSION, fingerprint, get_device, project_file, read_json,
-                         runs_home, seed_of, short_hash, write_json)
+from ..core import (NUMBERS_VERSION, fingerprint, project_file, read_json, runs_home, seed_of,
+                         short_hash, write_json)
+from ..devices import get_device, versions
 from ..hub import hub_file
-from ..files import short_name
 from ..libraries import file_part, library_of
-from ..devices import versions
 from ..params import checked, is_a
 from ..processes import alone_together, from_first
 from ..ranks import is_first
@@ -71,19 +70,22 @@ class Lab:
 
     settled = cached_property(lambda self: self.data.settle(self.device)) # once for all groups
 
-    def settings(self, run:Run)->dict:
-        "All that decides a number: the run's settings, images, precision, teacher's weights, code"
-        self.check(run)
-        every = dict(run.settings, dataset=self.data.name, data=self.data_id,
-                     precision=self.speed.precision, code=NUMBERS_VERSION)
-        return every if run.method == 'ce' else dict(every, teacher_weights=self.teacher_id)
+# %% ../../nbs/11e_lab.ipynb #lab-settings
+@patch
+def settings(self:Lab, run:Run)->dict:
+    "All that decides a number: the run's settings, images, precision, teacher's weights, code"
+    self.check(run)
+    every = dict(run.settings, dataset=self.data.name, data=self.data_id,
+                 precision=self.speed.precision, code=NUMBERS_VERSION)
+    return every if run.method == 'ce' else dict(every, teacher_weights=self.teacher_id)
 
-    def run_folder(self, run:Run)->Path:
-        "Where the files of a run lie"
-        s = self.settings(run)
-        parts = (s['dataset'], s.get('teacher'), run.student, run.method, f'e{run.epochs}',
-                 f's{run.seed}', short_hash(s))
-        return self.folder/file_part('-'.join(str(part) for part in parts if part))
+@patch
+def run_folder(self:Lab, run:Run)->Path:
+    "Where the files of a run lie"
+    s = self.settings(run)
+    parts = (s['dataset'], s.get('teacher'), run.student, run.method, f'e{run.epochs}',
+             f's{run.seed}', short_hash(s))
+    return self.folder/file_part('-'.join(str(part) for part in parts if part))
 
 # %% ../../nbs/11e_lab.ipynb #lab-check
 @lru_cache(maxsize=None)
@@ -108,17 +110,15 @@ def check(self:Lab, run:Run):
 def _check_teacher(self:Lab, name):
     if self.teacher_name == name: return
     if self.teacher_name: raise ValueError(
-        f"the run's teacher is {name!r}, the lab's is {self.teacher_name!r}: "
-        "load it with lab.use_teacher(teacher_run(run)), "
-        f"or write Run(teacher={self.teacher_name!r})")
+        f"the run's teacher is {name!r}, the lab's is {self.teacher_name!r}: load it "
+        f"with lab.use_teacher(teacher_run(run)), or write Run(teacher={self.teacher_name!r})")
     have, data = shapes_of(self.teacher.state_dict()), self.data
     made_here = name in MODELS or library_of(name) in ('torchvision', 'timm')
     if made_here and _shapes(name, data.num_classes, data.augment.size) == have: return
     raise ValueError(
         f"the run's teacher is {name!r}, but the lab's teacher, a {type(self.teacher).__name__} "
-        f"given by hand, has no such weights: "
-        f"use Lab(…, teacher_name={name!r}) if that is its name, "
-        "or load one with lab.use_teacher(teacher_run(run))")
+        f"given by hand, has no such weights: use Lab(…, teacher_name={name!r}) if that is "
+        "its name, or load one with lab.use_teacher(teacher_run(run))")
 
 # %% ../../nbs/11e_lab.ipynb #lab-run
 @patch
@@ -201,11 +201,10 @@ def find_teacher(self:Lab, run:Run, # a `teacher_run`
     "The weights of a teacher, if there are any"
     if checkpoint:
         path = Path(checkpoint).expanduser()
-        if not path.is_file():
-            raise ValueError(f"teacher_checkpoint {str(checkpoint)!r}: there is no such file")
-        return path
+        if path.is_file(): return path
+        raise ValueError(f"teacher_checkpoint {str(checkpoint)!r}: there is no such file")
     if library_of(run.student) == 'hub': return hub_file(run.student)
-    name = short_name(f'{self.data.name}-{file_part(run.student)}') + '.safetensors'
+    name = file_part(f'{self.data.name}-{run.student}') + '.safetensors'
     ours = project_file('teachers', name) if shipped else None
     trained = self.teacher_lab.run_folder(run)/'student.safetensors'
     return ours or (trained if trained.exists() else None)
@@ -215,6 +214,7 @@ def teacher_lab(self:Lab)->Lab:
     "The lab in which teachers are trained: the same images, a folder that all runs share"
     return Lab(self.data, self.teachers, self.device, self.speed, bar=self.bar)
 
+# %% ../../nbs/11e_lab.ipynb #lab-use-teacher
 @patch
 def use_teacher(self:Lab, run:Run, checkpoint=None, shipped=True)->Path:
     "Load the teacher of a `teacher_run`, or train it first; later runs learn from it"
@@ -230,6 +230,7 @@ def use_teacher(self:Lab, run:Run, checkpoint=None, shipped=True)->Path:
     self.teacher_origin = dict(origin=origin, file=path.name, sha256=sha256)
     return path
 
+# %% ../../nbs/11e_lab.ipynb #lab-about
 @patch(as_prop=True)
 def about_teacher(self:Lab)->dict: # None without a teacher
     "Which teacher it is: name, fingerprint of its weights, file, and how often it is right"

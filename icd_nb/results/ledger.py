@@ -107,45 +107,52 @@ class Ledger:
     def __iter__(self): return map(self.read, self.files())
     def __repr__(self): return f'Ledger of {len(self)} results in {self.path.name}/'
 
-    def read(self, path)->dict:
-        "One result in today's schema, its history as `Lab.run` gave it"
-        result = read_json(path)
-        if isinstance(result, dict): result = unsealed(result, path.name)
-        _as_result(result, path.name)
-        if not path.stem.endswith(short_hash(result['settings'])): raise ValueError(
-            f"{path.name}: its settings are not those of its name; "
-            "restore the file, or delete it to have it made again")
-        history = to_history(result.pop('curves', None) or {}, result.get('schema', 1))
-        return dict(result, schema=SCHEMA, history=history)
+# %% ../../nbs/12_ledger.ipynb #ledger-read
+@patch
+def read(self:Ledger, path)->dict:
+    "One result in today's schema, its history as `Lab.run` gave it"
+    result = read_json(path)
+    if isinstance(result, dict): result = unsealed(result, path.name)
+    _as_result(result, path.name)
+    if not path.stem.endswith(short_hash(result['settings'])): raise ValueError(
+        f"{path.name}: its settings are not those of its name; "
+        "restore the file, or delete it to have it made again")
+    history = to_history(result.pop('curves', None) or {}, result.get('schema', 1))
+    return dict(result, schema=SCHEMA, history=history)
 
-    def add(self, result:dict)->str: # `added`, `same`, or `differs`: what was there stays
-        "Put a result in, unless its settings have one"
-        file = self.file(_as_result(result, 'what is to be added')['settings'])
-        if (schema := result.get('schema', SCHEMA)) != SCHEMA: raise ValueError(
-            f"what is to be added is of schema {schema!r}, and a ledger takes {SCHEMA}")
-        with alone(self.path/file.name): return self._add(result, file)
+# %% ../../nbs/12_ledger.ipynb #ledger-add
+@patch
+def add(self:Ledger, result:dict)->str: # `added`, `same`, or `differs`: what was there stays
+    "Put a result in, unless its settings have one"
+    file = self.file(_as_result(result, 'what is to be added')['settings'])
+    if (schema := result.get('schema', SCHEMA)) != SCHEMA: raise ValueError(
+        f"what is to be added is of schema {schema!r}, and a ledger takes {SCHEMA}")
+    with alone(self.path/file.name): return self._add(result, file)
 
-    def _add(self, result, file):
-        if file.exists():
-            here = read_json(file)
-            return 'same' if all(here.get(k) == result.get(k) for k in _NUMBERS) else 'differs'
-        stored = dict(unsealed(result, file.name), schema=SCHEMA,
-                      label=recipe_title(result['settings']))
-        stored['curves'] = to_columns(stored.pop('history', []))
-        for at in _not_finite(stored): raise ValueError(
-            f"{file.name} is not written: {at} is NaN or infinite, and that is no result")
-        with atomic_write(file) as tmp: tmp.write_text(json_lines(sealed(stored)), encoding='utf-8')
-        return 'added'
+@patch
+def _add(self:Ledger, result, file):
+    if file.exists():
+        here = read_json(file)
+        return 'same' if all(here.get(k) == result.get(k) for k in _NUMBERS) else 'differs'
+    stored = dict(unsealed(result, file.name), schema=SCHEMA,
+                  label=recipe_title(result['settings']))
+    stored['curves'] = to_columns(stored.pop('history', []))
+    for at in _not_finite(stored): raise ValueError(
+        f"{file.name} is not written: {at} is NaN or infinite, and that is no result")
+    with atomic_write(file) as tmp: tmp.write_text(json_lines(sealed(stored)), encoding='utf-8')
+    return 'added'
 
-    def merge(self, other # a `Ledger`, or its folder
-             )->dict: # `added`, `same`, `differs` → names of files
-        "Take in what another ledger has and this one has not"
-        other = Ledger(other) if isinstance(other, (str, Path)) else other
-        if isinstance(other, Ledger) and not any(o.is_dir() for o in other.folders):
-            raise FileNotFoundError(f"there is no folder {other.path} to take results from")
-        said = dict(added=[], same=[], differs=[])
-        for result in other: said[self.add(result)].append(file_name(result['settings']))
-        return said
+# %% ../../nbs/12_ledger.ipynb #ledger-merge
+@patch
+def merge(self:Ledger, other # a `Ledger`, or its folder
+         )->dict: # `added`, `same`, `differs` → names of files
+    "Take in what another ledger has and this one has not"
+    other = Ledger(other) if isinstance(other, (str, Path)) else other
+    if isinstance(other, Ledger) and not any(o.is_dir() for o in other.folders):
+        raise FileNotFoundError(f"there is no folder {other.path} to take results from")
+    said = dict(added=[], same=[], differs=[])
+    for result in other: said[self.add(result)].append(file_name(result['settings']))
+    return said
 
 # %% ../../nbs/12_ledger.ipynb #stale
 @lru_cache(maxsize=None)

@@ -50,36 +50,11 @@ class Run:
     label_smoothing:float = 0.
     pretrained:bool = False # does the student begin with its library's weights?
     recipe_of:str = None # a name in `RECIPES`; None: the data set's own, else CIFAR-100's
-
-    def __post_init__(self):
-        for name, read in _FIELDS.items():
-            value = getattr(self, name)
-            try: object.__setattr__(self, name, read(value))
-            except ValueError as e: raise ValueError(f"Run({name}={value!r}): {e}") from None
-        own = self.recipe_of or base_dataset(self.dataset)
-        object.__setattr__(self, 'recipe_of', own if own in RECIPES else None)
-        if self.bs is None: object.__setattr__(self, 'bs', RECIPES.get(own, Recipe()).bs)
-        object.__setattr__(self, 'hyper', self._own_hyper())
-        try: self.hyper and self.objective # its terms look at them
-        except ValueError as e: raise ValueError(f"Run(hyper={self.hyper!r}): {e}") from None
-        if self.clip == (self.published.clip or 0.): object.__setattr__(self, 'clip', None)
-
-    def _as_usual(self, k, v, usual): # 4 and 4. are one setting
-        if type(usual) not in (int, float): return v
-        v = checked(v, from_0, f'Run(hyper={self.hyper!r}): {k}')
-        return int(v) if isinstance(usual, int) and v == int(v) else float(v)
-
-    def _own_hyper(self)->tuple: # β of DKD always; else what differs from the method's defaults
-        usual = self._usual
-        own = {k: self._as_usual(k, v, usual[k]) for k, v in self.hyper if k in usual}
-        if '+' not in self.method: own = {k: v for k, v in own.items() if v != usual[k]}
-        if 'dkd_beta' in usual: own.setdefault('dkd_beta', usual['dkd_beta'])
-        return tuple(sorted(own.items()))
+    def __post_init__(self): _settle(self) # below
 
 # %% ../../nbs/11_run.ipynb #run-fields
 def _method(value):
-    parts = [check_choice(name.strip(), METHODS, 'method') for name in text(value).split('+')]
-    return '+'.join(parts)
+    return '+'.join(check_choice(o.strip(), METHODS, 'method') for o in text(value).split('+'))
 
 def _hyper(value):
     try: given = dict(value)
@@ -107,6 +82,31 @@ _FIELDS = dict(
     scales=parse_scales, gamma=_not_negative, epochs=whole_number(), bs=_maybe_count,
     recipe_of=maybe(one_of(RECIPES, 'recipe')), lr=maybe(number()), n_train=_maybe_count,
     n_test=_maybe_count, hyper=_hyper, chained=yes_or_no, clip=maybe(_not_negative), **_CHOSEN)
+
+# %% ../../nbs/11_run.ipynb #run-settle
+def _settle(run): # read each field, and fill those that are left open
+    for k, read in _FIELDS.items():
+        try: object.__setattr__(run, k, read(getattr(run, k)))
+        except ValueError as e: raise ValueError(f"Run({k}={getattr(run, k)!r}): {e}") from None
+    own = run.recipe_of or base_dataset(run.dataset)
+    object.__setattr__(run, 'recipe_of', own if own in RECIPES else None)
+    if run.bs is None: object.__setattr__(run, 'bs', RECIPES.get(own, Recipe()).bs)
+    object.__setattr__(run, 'hyper', _own_hyper(run))
+    try: run.hyper and run.objective # its terms look at them
+    except ValueError as e: raise ValueError(f"Run(hyper={run.hyper!r}): {e}") from None
+    if run.clip == (run.published.clip or 0.): object.__setattr__(run, 'clip', None)
+
+def _as_usual(run, k, v, usual): # 4 and 4. are one setting
+    if type(usual) not in (int, float): return v
+    v = checked(v, from_0, f'Run(hyper={run.hyper!r}): {k}')
+    return int(v) if isinstance(usual, int) and v == int(v) else float(v)
+
+def _own_hyper(run)->tuple: # β of DKD always; else what differs from the method's defaults
+    usual = run._usual
+    own = {k: _as_usual(run, k, v, usual[k]) for k, v in run.hyper if k in usual}
+    if '+' not in run.method: own = {k: v for k, v in own.items() if v != usual[k]}
+    if 'dkd_beta' in usual: own.setdefault('dkd_beta', usual['dkd_beta'])
+    return tuple(sorted(own.items()))
 
 # %% ../../nbs/11_run.ipynb #run-settings
 @patch(as_prop=True)
@@ -159,10 +159,9 @@ def used(self:Run)->dict:
     "The hyper-parameters in which papers differ, as this run has them; `clip` 0: no clipping"
     every, recipe = self._usual | dict(self.hyper), self.recipe
     shown = {k: every[k] for k in ('dkd_beta', 'warmup', 'ce_weight', 'kd_weight') if k in every}
-    shown |= {k: v for k, v in self.hyper if k == 'T'}
+    shown |= {k: v for k, v in self.hyper if k == 'T'} | dict(clip=recipe.clip or 0., lr=recipe.lr)
     own = {k: getattr(self, k) for k, usual in _USUAL.items() if getattr(self, k) != usual}
-    return dict(follows=self.published.follows, **shown, clip=recipe.clip or 0., lr=recipe.lr,
-                **own)
+    return dict(follows=self.published.follows, **shown, **own)
 
 CHOSEN_SAID = dict(optimizer='{}', schedule='{} schedule', lr_warmup='lr rises for {} epochs',
                    label_smoothing='labels smoothed by {:g}', pretrained='pre-trained weights')
@@ -226,6 +225,7 @@ def fill_parameters(p:dict)->dict:
                 scales=p['scales'] or pair_scales(name, teacher, student),
                 teacher_epochs=p['teacher_epochs'] or own)
 
+# %% ../../nbs/11_run.ipynb #run-planned
 def planned_runs(p:dict)->list:
     "The runs that filled parameters ask for: every method with every seed"
     pair = [p[k] for k in ('dataset', 'teacher', 'student')]

@@ -48,6 +48,7 @@ def _board(folder): # gone at once, and under whatever others still write to it
     finally:
         with suppress(OSError): shutil.rmtree(path.rename(f'{path}-over'))
 
+# %% ../../nbs/11i_sharing.ipynb #board-line
 class _Line(tqdm): # a line of progress that goes to a board
     def __init__(self, board, job, steps):
         self.board, self.job = board, job
