@@ -54,6 +54,7 @@ def where_time_goes(self:CostReport)->str:
         fast=profile(fast, device=device))
     return profile_table(self.found['profile'])
 
+# %% ../../nbs/13g_cost_report.ipynb #cost-many
 @patch
 def _many_row(self:CostReport, pair, n, compiled):
     jobs, name = self.bench.many_jobs(*pair, n, compiled=compiled), '-'.join(pair)
@@ -103,6 +104,7 @@ def floor(self:CostReport)->str:
     print('matrix products: ' + ', '.join(f'{k} {v/1e9:,.0f} GFLOP/s' for k, v in rates.items()))
     return markdown_table(['', 'GFLOP per step', *(f'{k}: floor / step, ms' for k in rates)], rows)
 
+# %% ../../nbs/13g_cost_report.ipynb #cost-methods
 def _method_rows(took, each, figure): # time, memory, and what the papers say
     paper = {o['method']: o[figure] for o in published_figures() if figure in o}
     return [[paper_name(m), f"{took[m]['ms']:.0f}", f"{took[m]['bytes']/1e6:.0f}",
