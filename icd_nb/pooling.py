@@ -29,7 +29,8 @@ def cell_slices(scales, dims:int=2)->dict: # scale → slice
 def dims_of(P:int, # how many cells there are
             scales)->int: # 1 for a series, 2 for a picture, 3 for a volume; None: for none of them
     "The number of spatial axes of a map that has `P` cells at these scales"
-    return next((d for d in (2, 1, 3) if n_cells(scales, d) == P), None)
+    found = [d for d in (2, 1, 3) if n_cells(scales, d) == P]
+    return found[0] if found else None
 
 # %% ../nbs/03_pooling.ipynb #cell-boxes
 def _spans(m, L): # first place and end of each of `m` cells along an axis of length `L`
