@@ -124,6 +124,7 @@ def _notebooks(words):
     page = shlex.quote(str(Path(given.DIR)/'90_reproduce.ipynb'))
     print(f'{len(made)} notebooks in {given.DIR}; try: papermill {page} out.ipynb '
           '-p scales "[1,2,4]"')
+    if not given.all: print('links to what explains the library lead somewhere with --all')
 
 _COMMANDS = dict(
     notebooks=(_notebooks, 'Put the notebooks into a folder, to read, run and change them'),

@@ -16,7 +16,8 @@ from .extras import optional
 from .hub import hub_config, hub_file, note_making
 from .libraries import in_libraries, library_model, library_of
 from .params import checked, network, whole_number
-from .weights import find_weights, not_finite_weights, read_checkpoint, shapes_of
+from .weights import (
+    counts_steps, find_weights, not_finite_weights, read_checkpoint, shapes_of)
 from .zoo import mobilenetv1, mobilenetv2, resnet, resnet_imagenet, shufflenet, vgg, wrn
 
 # %% ../nbs/02_models.ipynb #b822a0b9
@@ -158,7 +159,8 @@ def _unusable(state, own)->str: # '' where all is well
         if v.is_meta: return f'{k} has a shape and no numbers'
         if v.layout != torch.strided or v.is_quantized:
             return f'{k} is sparse or quantized, save it as a plain tensor'
-        if k in own and own[k].is_floating_point() != v.is_floating_point():
+        if k not in own or counts_steps(k): continue # also where all was made half, counters too
+        if own[k].is_floating_point() != v.is_floating_point():
             kinds = [str(o.dtype).removeprefix('torch.') for o in (v, own[k])]
             return '{} is {} in the file, {} here; save it as that'.format(k, *kinds)
         if k.endswith('running_var') and (v < 0).any(): return f'{k}, a variance, is below 0'

@@ -26,7 +26,7 @@ from .evaluation import check_network, evaluate, hits
 from .foreign import check_apart, check_student
 from .export import export_model # a student gets its `export` with it
 from .graph import Graphs, side_by_side, undone
-from .history import plot_history, standing
+from .history import plot_history, standing, whole_steps
 from .kd import smoothed
 from .params import checked, is_a, shown, whole_number
 from .processes import (alone_together, by_first, check_alike, first_before_others,
@@ -114,7 +114,7 @@ def prepare_all(students, data, teacher, batch, device, speed,
         st.use_tensors()
     if fault := getattr(teacher, 'fault', str)(): raise FloatingPointError(fault)
     if speed.compile: _compile_all(students, teacher, batch)
-    return teacher, Graphs(step_all) if speed.graph else step_all
+    return teacher, whole_steps(Graphs(step_all) if speed.graph else step_all)
 
 # %% ../nbs/09_trainer.ipynb #compile-all
 def _compile_all(students, teacher, batch): # by one step that is then undone

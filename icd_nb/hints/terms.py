@@ -19,7 +19,8 @@ from ..terms import Objective, Term, Wrapped
 
 # %% ../../nbs/07i_hint_terms.ipynb #hint-names
 _NO_HINTS = ("give the teacher's layers, as in hints=['layer1.0', 'layer3.2'], "
-             "or the file that `icd_nb hints` wrote")
+             "or the file that `icd_nb hints` wrote; notebook 94, `icd_nb table hints`, "
+             "finds hint points and trains with them")
 
 def _is_file(hints): return isinstance(hints, (str, Path)) and Path(str(hints)).suffix == '.json'
 
