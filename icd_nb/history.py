@@ -149,8 +149,8 @@ def resume(self:Student):
     "Go on from the checkpoint, if there is one"
     state = read_state(self.folder, self.device) if self.folder else None
     if state is None and self.torn: raise ValueError(
-        f"{self.name}: an error ended its training in the middle of a step, after which its weights "
-        "are those of no step; make its network and the student anew")
+        f"{self.name}: an error ended its training in the middle of a step, after which its "
+        "weights are those of no step; make its network and the student anew")
     if state is None: return
     self.torn = False
     if 'model' not in state: return self._resume_finished(state)
