@@ -98,7 +98,9 @@ class CachedTeacher:
         return {((), True): Scores(whole), (self.scales, True): Scores(whole, local, self.scales)}
 
 # %% ../nbs/09a_cache.ipynb #cache-settle
-def fits(size:int, device, share:float=.8)->bool: # on this GPU?
+def fits(size:int, # bytes
+         device, share:float=.8)->bool: # of what is free there
+    "Does so much fit on this device? On a CPU the table stays where it is: no"
     return device.type == 'cuda' and size <= share*free_bytes(device)
 
 @patch

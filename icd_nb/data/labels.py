@@ -13,7 +13,8 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 from ..params import shown
 
 # %% ../../nbs/01i_labels.ipynb #labels-read
-def label_of(item): # of an image, or of its pixels
+def label_of(item)->torch.Tensor: # a class, or `[H,W]` classes of pixels
+    "The label in a pair of image and label; a `ValueError` where it is no number"
     if isinstance(item, (tuple, list)) and len(item) > 1:
         named = item[1] is None or isinstance(item[1], (str, bytes))
         if not named: return torch.as_tensor(item[1])

@@ -24,18 +24,23 @@ class Board:
     def __init__(self, path): self.path = Path(path)
 
     def say(self, job, n, total, doing=''):
+        "Write that `n` of `total` steps of a job are done"
         new = self.path/f'.{job}.{os.getpid()}'
         with suppress(FileNotFoundError): # the folder is gone
             new.write_text(json.dumps([n, total, doing]), encoding='utf-8')
             new.replace(self.path/f'{job}.json')
 
-    def said(self, job)->tuple: # None where it has not begun
+    def said(self, job)->tuple: # `n`, `total`, `doing`; None where it has not begun
+        "What was written last of a job"
         file = self.path/f'{job}.json'
         return tuple(read_json(file)) if file.exists() else None
 
-    def forget(self, job): (self.path/f'{job}.json').unlink(missing_ok=True)
+    def forget(self, job):
+        "Take away what was written of a job"
+        (self.path/f'{job}.json').unlink(missing_ok=True)
 
     def stop(self): # a folder that is gone has said so already
+        "Ask all workers to stop"
         with suppress(FileNotFoundError): (self.path/'stop').touch()
 
     @property
