@@ -14,7 +14,7 @@ from .losses import METHODS, objective
 from .records import Record
 from .registry import hyper_defaults, remembered
 from .sources import is_own, load_own
-import icd_nb.features.relations, icd_nb.features.review # in the order of the tables
+import icd_nb.features.relations, icd_nb.temperature, icd_nb.features.review # in their order
 import icd_nb.hints.terms # which brings those of features.contrast too
 
 # %% ../nbs/08a_methods.ipynb #other-methods
