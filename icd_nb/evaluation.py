@@ -9,9 +9,11 @@ __all__ = ['hits', 'logits_of', 'check_network', 'at_a_time', 'evaluate', 'near_
 import math, warnings
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from .data import test_batches
 from .data.batches import exact_device
 from .data.loaders import check_data
+from .ensemble import Ensemble
 from .heads import eval_mode
 from .logits import main_logits
 from .params import checked, network, taking, whole_number
@@ -46,17 +48,41 @@ def _say_more(z, classes, who):
         f"for other classes? Give it a head for these, as create_model(…, num_classes={classes}) "
         "has one, and train it")
 
+_BOUNDED = dict(sigmoid=(0, 1), hardsigmoid=(0, 1), tanh=(-1, 1)) # what they return lies between
+
+class _LastBounded(TorchFunctionMode):
+    "Keeps what the last function with a bounded result returned"
+    name, out = '', None
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        name = getattr(func, '__name__', '').rstrip('_').replace('special_expit', 'sigmoid')
+        if name in _BOUNDED: self.name, self.out = name, out.detach().clone() # it may be changed
+        return out
+    def ends(self, z)->bool: # are these its results, in whichever order?
+        if self.out is None or self.out.numel() != z.numel(): return False
+        one, other = (o.flatten().float().sort().values for o in (self.out, z))
+        return torch.equal(one, other)
+
+def _say_no_logits(z, last, who):
+    if last.ends(z): warnings.warn(
+        f"the scores of {who} are no logits: its last step is a {last.name}, so that they lie "
+        "between {} and {}: leave it out, ".format(*_BOUNDED[last.name]) + "losses take logits")
+    elif (z >= 0).all() and (z.float().sum(1)-1).abs().max() < 1e-3: warnings.warn(
+        f"the scores of {who} are probabilities, each row sums to 1: leave its softmax out, "
+        "losses take logits")
+
 def check_network(model:nn.Module, x, classes:int, who:str): # as in `logits_of`
     "A `ValueError` unless the network takes these images and scores all classes"
     version = x._version
-    with eval_mode(model): z = logits_of(model, x, classes, who)
-    _say_more(z, classes, who)
+    with eval_mode(model), _LastBounded() as last: z = logits_of(model, x, classes, who)
     if x._version != version:
         raise ValueError(f"{who} changes its images in place, and whatever sees them next gets "
                          "others: let it begin with x = x.clone()")
-    if (z >= 0).all() and (z.float().sum(1)-1).abs().max() < 1e-3: warnings.warn(
-        f"the scores of {who} are probabilities, each row sums to 1: leave its softmax out, "
-        "losses take logits")
+    if isinstance(model, Ensemble): # its average would hide what a network ends in
+        for i, o in enumerate(model.members): check_network(o, x, classes, f'{who}, network {i}')
+        return
+    _say_more(z, classes, who)
+    _say_no_logits(z, last, who)
 
 # %% ../nbs/08h_evaluation.ipynb #evaluate
 def _counts(z, y): # right at once, right in five guesses, cross entropy, senseless scores

@@ -7,6 +7,7 @@ __all__ = ['whole_steps', 'standing', 'plot_history']
 
 # %% ../nbs/08p_history.ipynb #history-imports
 import json, math, warnings
+from weakref import WeakKeyDictionary
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
@@ -134,13 +135,19 @@ def _write_products(self:Student): # the files that others read
     with atomic_write(self.folder/'metrics.jsonl') as tmp: tmp.write_text(lines, encoding='utf-8')
 
 Student.torn = False # did an error leave its weights in the middle of a step?
+_TORN = WeakKeyDictionary() # network that an error left so → the fingerprint of its weights
+
+def _tear(st):
+    st.torn = True
+    try: _TORN[st.model] = model_fingerprint(st.model)
+    except Exception: pass # no memory, a card that is gone: the error that is raised says more
 
 def whole_steps(step):
     "The function `step`, which marks its students where an error leaves it in the middle"
     def marked(students, *args):
         try: return step(students, *args)
         except BaseException:
-            for st in students: st.torn = True
+            for st in students: _tear(st)
             raise
     return marked
 
@@ -151,13 +158,19 @@ def resume(self:Student):
     if state is None and self.torn: raise ValueError(
         f"{self.name}: an error ended its training in the middle of a step, after which its "
         "weights are those of no step; make its network and the student anew")
-    if state is None: return
+    if state is None: return self._say_torn()
     self.torn = False
     if 'model' not in state: return self._resume_finished(state)
     for k in ('model', 'objective'): getattr(self, k).load_state_dict(state[k])
     take_over(self.opt, state['opt'])
     for k in _NUMBERS: setattr(self, k, state[k])
     if self.done and is_first(): self._write_products() # in case it was stopped between the two
+
+@patch
+def _say_torn(self:Student): # of a network that another student has left so
+    if self.model in _TORN and _TORN[self.model] == model_fingerprint(self.model): warnings.warn(
+        f"{self.name}: an error ended another training of its network in the middle of a step, and "
+        "it begins with what that left: make the network anew, or load weights into it")
 
 @patch
 def _resume_finished(self:Student, state): # its weights are in a file of their own

@@ -142,10 +142,17 @@ def average_gradients(params):
     flat = summed(torch.cat([g.reshape(-1) for g in grads])).div_(size)
     for g, part in zip(grads, flat.split([g.numel() for g in grads])): g.copy_(part.view_as(g))
 
+def _all_numbers(module)->list: # of parameters and buffers, also those that no checkpoint holds
+    named = {id(o): o for o in (*module.parameters(), *module.buffers())} # shared ones once
+    return [o.detach() for o in named.values()]
+
+def _places(t): # a number that is repeated, as by `expand`, has one place
+    return t[tuple(slice(None if stride else 1) for stride in t.stride())]
+
 def same_start(student):
     "Let network and adapters begin with the numbers that they have in the process of rank 0"
     if share()[1] == 1: return
-    for t in (o for m in (student.model, student.objective) for o in m.state_dict().values()):
+    for t in map(_places, _all_numbers(student.model) + _all_numbers(student.objective)):
         sent = t.clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8)
         dist.broadcast(sent, 0, group=group_of(sent))
         t.copy_(sent.view(t.dtype).view(t.shape))

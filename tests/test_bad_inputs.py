@@ -262,7 +262,7 @@ def image_rows(tmp): # images, recipes, folders and files
     yield 'load_data', load_data, ['minibird', 'Minibirds', 'mini birds'], "Did you mean 'minibirds'?"
     yield 'load_data', load_data, ['https://example.org/photos', 's3://bucket/photos'], 'is an address'
     yield 'load_data', load_data, [tmp/'zeros.pth', tmp/'text.safetensors', tmp/'notes'/'text.json'], 'is a file, and no .npz'
-    yield 'load_folder', load_folder, [tmp/'capitals'], '(it holds Test, Train)'
+    yield 'load_folder', load_folder, [tmp/'other_names'], '(it holds learn, look)'
     yield 'load_data', load_data, ['no/such/folder', 'nothing.npz', '~nobody/x'], 'there is no such folder or .npz file'
     yield 'load_data', load_data, ['x'*5000+'/y'], 'a path of at most'
     yield 'load_data', load_data, ['/', tmp/'empty', tmp/'photos'/'train'], 'must hold the folders train/ and test/'
@@ -473,7 +473,7 @@ def make_files(tmp):
     (tmp/'zeros.pth').write_bytes(bytes(100))
     torch.save([1, 2], tmp/'list.pth')
     torch.save(create_model('resnet14', 5).state_dict(), tmp/'other.pth')
-    for part in ('Train', 'Test'): (tmp/'capitals'/part/'a').mkdir(parents=True)
+    for part in ('learn', 'look'): (tmp/'other_names'/part/'a').mkdir(parents=True)
     make_checkpoints(tmp)
     hints = dict(layers=['a', 'b'], points=[0], labels=[0, 0], similarity=[[1, .5], [.5, 1]])
     wrong = dict(text='no json', number='5', a_list='[]', empty='{}', null='null', nan='{"layers": NaN}', newer=dict(hints, version=99), version='{"version": "x"}', more=dict(hints, x=1),

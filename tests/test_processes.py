@@ -56,6 +56,21 @@ def stops(rank, folder): # rank 1 is out of time, rank 0 is not
 
 def differs(rank): train(students(methods=METHOD, lr=.1*(1+rank)))
 
+def starts(rank): # with numbers of its own, of which a checkpoint holds some
+    import torch
+    from types import SimpleNamespace
+    from torch import nn
+    from icd_nb.processes import together
+    from icd_nb.shares import same_start
+    torch.manual_seed(rank)
+    model, objective = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), nn.Linear(2, 2)
+    model.register_buffer('kept', torch.randn(4))
+    model.register_buffer('codes', torch.randn(4), persistent=False)
+    model.register_buffer('wide', torch.randn(2, 1).expand(2, 5), persistent=False) # a number has several places
+    objective.register_buffer('places', torch.randperm(50), persistent=False)
+    with together(16, 8, 2): same_start(SimpleNamespace(model=model, objective=objective))
+    return {k: v.tolist() for m in (model, objective) for k, v in (*m.named_parameters(), *m.named_buffers())}
+
 def dies(rank, folder):
     st, = students(folder, METHOD)
     begin = st.begin
@@ -90,6 +105,10 @@ def crew(job, *args, size=2, answering=None)->list:
 def test_two_processes_compute_what_one_computes(alone):
     a, b = crew(trains)
     assert a == b and far(a, alone) < 1e-9, {m: far(a[m], alone[m]) for m in alone}
+
+def test_all_begin_with_the_same_numbers():
+    a, b = crew(starts)
+    assert {*a} > {'0.weight', '1.running_mean', 'kept', 'codes', 'wide', 'places'} and a == b
 
 def test_a_script_that_has_met_the_others_already(alone):
     a, b = crew(trains_in_a_group_of_its_own)

@@ -19,7 +19,8 @@ from .augment import recipe, usual_pad
 from .batches import ImageData
 from .lazy import Decoder, Pictures, keep_bytes
 from .pictures import decoded, decoded_at, disk_free
-from .split import divided, repeated_files, say_repeated
+from .split import (
+    divided, part_folders, repeated_files, say_repeated, say_unused)
 from ..params import checked, maybe, path_of, whole_number
 
 # %% ../../nbs/01g_folders.ipynb #class-files
@@ -137,8 +138,6 @@ def say_left_out(path, left:Counter):
     warnings.warn(f"{path}: {left.total()} files and folders were left out: {counts}. "
                   f"Pictures are files that end in {' '.join(IMAGE_FILES)}")
 
-_TESTS = 'test', 'val', 'valid', 'validation' # the first that is there
-
 def _no_parts(path)->ValueError:
     inside = sorted(o for o in path.iterdir() if o.name[0] != '.') if path.is_dir() else []
     hint = f" (it holds {', '.join(o.name for o in inside[:5])})" if inside else ''
@@ -151,24 +150,23 @@ def _no_parts(path)->ValueError:
     return ValueError(f"{path} must hold the folders train/ and test/ (or val/), with a folder "
                       f"for each class in them{hint}{how}")
 
-def _parts_of(path, share, seed)->dict: # part -> class -> files
+def _parts_of(path, share, seed)->tuple: # part -> class -> files; which folder is the test set
     "The files of the training and the test set in a folder"
-    left = Counter()
-    test = next((path/d for d in _TESTS if (path/d).is_dir()), None)
+    left, folders = Counter(), part_folders(path)
+    parts = [o[0] for o in folders.values() if o]
     if share is not None:
-        if test or (path/'train').is_dir(): raise ValueError(
+        if len(parts) == 2 or any(o.name.islower() for o in parts): raise ValueError( # no classes
             f"{path} holds train/ or test/ already: leave share out, or name a folder of classes")
         found = divided(class_files(path, left), share, seed, path)
         say_left_out(path, left)
-        return found
-    if test is None or not (path/'train').is_dir(): raise _no_parts(path)
-    unused = [d for d in _TESTS[1:] if (path/d).is_dir() and path/d != test]
-    if unused: warnings.warn(f"{path}: {unused[0]}/ is not used: {test.name}/ is the test set. Put "
-                             "its pictures into train/ to train on them")
-    found = dict(train=class_files(path/'train', left), test=class_files(test, left))
+        return found, ''
+    if len(parts) < 2: raise _no_parts(path)
+    for part, same in zip(('training', 'test'), folders.values()): say_unused(path, same, part)
+    found = {part: class_files(folder, left) for part, folder in zip(folders, parts)}
     _same_classes(path, found)
     say_left_out(path, left)
-    return found
+    test = parts[1].name
+    return found, '' if test.lower().startswith('test') else f'the test images are those in {test}/'
 
 def on_demand(path, files:dict, # part -> paths
               size, decoders, *ways # transforms as in `Decoder`
@@ -207,7 +205,8 @@ def load_folder(path, size=256, # side at which the images are stored
     size = checked(size, whole_number(1, 4096), f'{path.name}: size')
     decoders = checked(decoders, maybe(whole_number(0, 1000)), f'{path.name}: decoders')
     if crops: _check_crops(crops, pad, decode)
-    found = _parts_of(path, share, seed)
+    found, of = _parts_of(path, share, seed)
+    if of and not crops: warnings.warn(f'{path}: {of}') # ImageNet itself has val/
     files = {k: [*chain(*v.values())] for k, v in found.items()}
     pairs = [[o.relative_to(path) for o in pair] for pair in repeated_files(*files.values())]
     say_repeated(path, pairs, len(files['test']))
@@ -237,7 +236,7 @@ def load_imagenet(data_dir=None, # the folder of `train/` and `val/`, or the one
                   decoders=None)->ImageData:
     "ImageNet (ILSVRC 2012) with the crops of its recipe"
     root = path_of(data_dir or data_home(), 'load_imagenet: data_dir')
-    path = next((o for o in (root, root/'imagenet') if (o/'train').is_dir()), None)
+    path = next((o for o in (root, root/'imagenet') if part_folders(o)['train']), None)
     if path is None: raise FileNotFoundError(
         f"ImageNet is not in {root}, and cannot be downloaded here: put train/CLASS/*.JPEG and "
         "val/CLASS/*.JPEG into one folder, and name it as data_dir")

@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from .. import style
 from ..hints.points import HintPoints
+from ..registry import hyper_defaults
 from .export import export_table
 from .run import RUN_PARAMETERS, Run
 from .stats import mean_std, paired_difference, plus_minus
@@ -46,7 +47,8 @@ def _with_hints(base, method, seed, layers, negatives):
 
 def _without_hints(base, method, seed):
     rest = '+'.join(part for part in method.split('+') if not part.endswith('_hints'))
-    if rest: return replace(base, method=rest, seed=seed)
+    own = {k: v for k, v in base.hyper if rest and k in hyper_defaults(rest)}
+    if rest: return replace(base, method=rest, seed=seed, hyper=own)
     return replace(base, method='kd', seed=seed, hyper=dict(ce_weight=1., kd_weight=1.))
 
 def choice_runs(base:Run, # data set, pair and recipe

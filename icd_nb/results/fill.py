@@ -6,7 +6,7 @@
 __all__ = ['operations_per_image', 'operations', 'plan', 'has_result', 'plan_table', 'checkpoint_of', 'ready_teacher', 'fill']
 
 # %% ../../nbs/12c_fill.ipynb #fill-imports
-import shutil, time
+import re, shutil, time
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -58,8 +58,11 @@ def plan(runs, done=lambda run: False, shape=None)->list: # lists of runs
 # %% ../../nbs/12c_fill.ipynb #has-result
 def _is_called(run, name): # are the images of the run called so in a result?
     path_name, stem, _ = dataset_names(run)
-    part = bool(run.n_train or run.n_test) and name.startswith(f'{path_name}-')
-    return name in (path_name, stem) or part
+    if name in (path_name, stem): return True
+    if not (run.n_train or run.n_test): return False
+    n_train, n_test = (n or r'\d+' for n in (run.n_train, run.n_test))
+    places = '|'.join(map(re.escape, (path_name, stem)))
+    return bool(re.fullmatch(rf'({places})(-part-\d+\+\d+)?-{n_train}\+{n_test}-seed0', name))
 
 def has_result(frame, precision='auto'): # auto: any
     "A function that says whether a run has a result in this precision, of whatever teacher"

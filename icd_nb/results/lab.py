@@ -135,7 +135,7 @@ def student(self:Lab, run:Run, stored=True # are its files written into its fold
 def result(self:Lab, run:Run)->dict: # None where there is none
     "The result in a run's folder"
     file = self.run_folder(run)/'result.json'
-    return unsealed(read_json(file), file) if file.exists() else None
+    return unsealed(read_json(file), file, self.settings(run)) if file.exists() else None
 
 @patch
 def todo(self:Lab, runs)->list: # lists of runs

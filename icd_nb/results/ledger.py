@@ -24,7 +24,7 @@ from ..params import path_of, shown
 from .export import export_table
 from .published import recipe_title
 from .run import dataset_record
-from .seal import SCHEMA, sealed, unsealed
+from .seal import SCHEMA, is_bare, say_doubtful, sealed, unsealed
 from ..weights import model_fingerprint
 
 # %% ../../nbs/12_ledger.ipynb #schema
@@ -104,14 +104,16 @@ class Ledger:
         return [found[name] for name in sorted(found)]
     def __contains__(self, settings): return self.file(settings).exists()
     def __len__(self): return len(self.files())
-    def __iter__(self): return map(self.read, self.files())
+    def __iter__(self): return self._each() # below
     def __repr__(self): return f'Ledger of {len(self)} results in {self.path.name}/'
 
 # %% ../../nbs/12_ledger.ipynb #ledger-read
 @patch
 def read(self:Ledger, path)->dict:
     "One result in today's schema, its history as `Lab.run` gave it"
-    result = read_json(path)
+    return _read(read_json(path), path)
+
+def _read(result, path):
     if isinstance(result, dict): result = unsealed(result, path.name)
     _as_result(result, path.name)
     if not path.stem.endswith(short_hash(result['settings'])): raise ValueError(
@@ -119,6 +121,26 @@ def read(self:Ledger, path)->dict:
         "restore the file, or delete it to have it made again")
     history = to_history(result.pop('curves', None) or {}, result.get('schema', 1))
     return dict(result, schema=SCHEMA, history=history)
+
+def _key(settings): return json.dumps(settings, sort_keys=True)
+def _without_length(name): # the full length is unknown where a set is not registered
+    return re.sub(r'-e\d+(of\d+)?-', '-', name, count=1)
+
+@patch
+def _each(self:Ledger): # every result once
+    first, bare, misnamed = {}, [], {} # settings → the first file that has them
+    for path in self.files():
+        stored, name = read_json(path), path.name
+        result = _read(stored, path)
+        settings = stored['settings']
+        twin, right = first.setdefault(_key(settings), name), file_name(settings)
+        if twin != name: raise ValueError(
+            f"{self.path}: {twin} and {name} have the same settings, and one run would count "
+            f"twice: keep the one that is called {right}, and delete the other")
+        if is_bare(stored): bare.append(name)
+        if _without_length(name) != _without_length(right): misnamed[name] = right
+        yield result
+    say_doubtful(self.path, bare, misnamed)
 
 # %% ../../nbs/12_ledger.ipynb #ledger-add
 @patch

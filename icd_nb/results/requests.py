@@ -11,7 +11,7 @@ import re, shlex, time
 from dataclasses import replace
 from pathlib import Path
 from ..core import project_root, runs_home
-from ..data import DATASETS
+from ..data import DATASETS, base_dataset
 from ..methods import methods_of, pair_scales
 from ..ranks import launched
 from ..params import PARAMETERS, maybe, one_of, several
@@ -107,10 +107,13 @@ def _is_variant(s): # are these the settings of an ablation?
                  scales=[*pair_scales(s['dataset'], s['teacher'], s['student'])])
     return any(s.get(k, v) != v for k, v in usual.items())
 
+def _set_of(name)->tuple: # data set (None: no notebook takes such images), n_train, n_test
+    dataset, n_train, n_test = re.fullmatch(r'(.+?)(?:-(\d+)\+(\d+)-seed0)?', name).groups()
+    return dataset if dataset == base_dataset(name) else None, n_train, n_test
+
 def _asked_for(frame)->dict: # the parameters of a table notebook that ask for these results
     name, epochs, precision = frame[['dataset', 'epochs', 'precision']].iloc[0]
-    part = re.fullmatch(r'(.+)-(\d+)\+(\d+)-seed\d+', name)
-    dataset, n_train, n_test = part.groups() if part else (name, None, None)
+    dataset, n_train, n_test = _set_of(name)
     taught, usual = frame.dropna(subset='teacher'), dataset_record(dataset).pairs
     pairs = [*dict.fromkeys(zip(taught.teacher, taught.student))]
     pairs.sort(key=lambda pair: usual.index(pair) if pair in usual else len(usual))
@@ -119,6 +122,14 @@ def _asked_for(frame)->dict: # the parameters of a table notebook that ask for t
     return rest | dict(dataset=dataset, n_train=n_train, n_test=n_test, pairs=pairs, epochs=epochs,
                        methods=methods or methods_of('logits'), seeds=sorted(frame.seed.unique()),
                        precision=precision)
+
+def _again(old, notebook)->str: # commands, for images that the notebook takes
+    made = old.dataset.map(lambda name: _set_of(name)[0] is not None).astype(bool)
+    groups = old[made].groupby(['dataset', 'epochs', 'precision'], sort=False)
+    said = [f'`{command(notebook, _asked_for(group))}`' for _, group in groups]
+    names = ', '.join(f'`{name}`' for name in dict.fromkeys(old.dataset[~made]))
+    if names: said.append(f"on {names} by what made them, since the notebook takes no such part")
+    return '; '.join(said)
 
 def stale_note(frame, # all of a ledger
                notebook=None, # whose results, and whose command; None: of all, without commands
@@ -132,9 +143,7 @@ def stale_note(frame, # all of a ledger
     if not len(old): return ''
     counts = old.groupby('stale', sort=False).size()
     reasons = '; '.join(f'{n} {why}' for why, n in counts.items())
-    groups = old.groupby(['dataset', 'epochs', 'precision'], sort=False) if notebook else ()
-    again = '; '.join(f'`{command(notebook, _asked_for(group))}`' for _, group in groups)
-    again = again or 'see notebooks 91, 92 and 93'
+    again = _again(old, notebook) if notebook else 'see notebooks 91, 92 and 93'
     return f'**{len(old)} stale results are left out**: {reasons}. To make them again: {again}.'
 
 # %% ../../nbs/12h_requests.ipynb #fill-or-plan

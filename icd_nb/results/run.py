@@ -21,7 +21,7 @@ from ..libraries import check_library_name, library_of
 from ..models import check_model
 from ..params import (PARAMETERS, checked, from_0, maybe, number, one_of, several, text,
                            whole_number, yes_or_no)
-from ..registry import remembered
+from ..registry import check_known, remembered
 from ..recipe import CHOICES, CHOSEN, RECIPES, Recipe, default_lr
 from ..watch import TRACKERS
 
@@ -60,9 +60,7 @@ def _hyper(value):
     try: given = dict(value)
     except (TypeError, ValueError):
         raise ValueError('a dict, or pairs of a name and a value') from None
-    known = sorted({name for method in METHODS for name in hyper_defaults(method)})
     for k, v in given.items():
-        check_choice(k, known, 'hyper-parameter')
         if isinstance(v, float) and not math.isfinite(v): raise ValueError(f'{k} is not finite')
     for k in {'hints', 'student_hints'} & {*given}: # their names count, not the file they are in
         if given[k]: given[k] = tuple(hint_names(given[k]))
@@ -91,20 +89,22 @@ def _settle(run): # read each field, and fill those that are left open
     own = run.recipe_of or base_dataset(run.dataset)
     object.__setattr__(run, 'recipe_of', own if own in RECIPES else None)
     if run.bs is None: object.__setattr__(run, 'bs', RECIPES.get(own, Recipe()).bs)
-    object.__setattr__(run, 'hyper', _own_hyper(run))
-    try: run.hyper and run.objective # its terms look at them
+    try:
+        check_known(dict(run.hyper), run.method.split('+'))
+        object.__setattr__(run, 'hyper', _own_hyper(run))
+        run.hyper and run.objective # its terms look at them
     except ValueError as e: raise ValueError(f"Run(hyper={run.hyper!r}): {e}") from None
     if run.clip == (run.published.clip or 0.): object.__setattr__(run, 'clip', None)
 
-def _as_usual(run, k, v, usual): # 4 and 4. are one setting
+def _as_usual(k, v, usual): # 4 and 4. are one setting
     if type(usual) not in (int, float): return v
-    v = checked(v, from_0, f'Run(hyper={run.hyper!r}): {k}')
+    v = checked(v, from_0, k)
     return int(v) if isinstance(usual, int) and v == int(v) else float(v)
 
 def _own_hyper(run)->tuple: # β of DKD always; else what differs from the method's defaults
     usual = run._usual
-    own = {k: _as_usual(run, k, v, usual[k]) for k, v in run.hyper if k in usual}
-    if '+' not in run.method: own = {k: v for k, v in own.items() if v != usual[k]}
+    own = {k: _as_usual(k, v, usual.get(k)) for k, v in run.hyper}
+    if '+' not in run.method: own = dict(o for o in own.items() if o not in usual.items())
     if 'dkd_beta' in usual: own.setdefault('dkd_beta', usual['dkd_beta'])
     return tuple(sorted(own.items()))
 
@@ -237,9 +237,9 @@ def planned_runs(p:dict)->list:
         if not any(k in hyper_defaults(m) for m in p['methods']): raise ValueError(
             f"parameter {k} = {v:g}: none of the methods has this hyper-parameter: "
             + ', '.join(p['methods']))
-    hyper = {m: as_published(m, p['recipe'] or pair[0], *pair[1:]).hyper for m in p['methods']}
-    return [Run(*pair, m, seed, hyper=hyper[m] | given, **same) for seed in p['seeds']
-            for m in p['methods']]
+    hyper = {m: as_published(m, p['recipe'] or pair[0], *pair[1:]).hyper
+             | {k: given[k] for k in given.keys() & hyper_defaults(m)} for m in p['methods']}
+    return [Run(*pair, m, s, hyper=hyper[m], **same) for s in p['seeds'] for m in p['methods']]
 
 def used_parameters(p:dict)->dict:
     "Filled parameters with what was used: `used` per method, beside it what all have in common"
