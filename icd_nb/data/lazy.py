@@ -139,7 +139,8 @@ def ahead(self:Pictures, batches, # for each batch, which of the pictures: int64
     "The bytes of each batch on `device`, decoded before they are asked for"
     plan = [(self.rows[i].numpy(), self.seed) for i in batches]
     try:
-        for item in self.processes(plan): yield _bytes(item).to(device, non_blocking=True)
+        cuda = device.type == 'cuda' # others may read what is gone by then
+        for item in self.processes(plan): yield _bytes(item).to(device, non_blocking=cuda)
     except RuntimeError as e:
         if 'DataLoader worker' not in str(e): raise
         raise RuntimeError(_DIED.format(str(e).splitlines()[0])) from None
