@@ -77,8 +77,9 @@ def get_device(device='auto' # `"auto"`, or anything that `torch.device` takes
 def free_bytes(device)->int:
     "How much memory can still be had there"
     if torch.device(device).type == 'cuda': return torch.cuda.mem_get_info(device)[0]
-    try: lines = dict(line.split(':') for line in Path('/proc/meminfo').read_text().splitlines())
-    except OSError: lines = {}
+    try: text = Path('/proc/meminfo').read_text(encoding='utf-8')
+    except OSError: text = ''
+    lines = dict(line.split(':') for line in text.splitlines())
     if 'MemAvailable' in lines: return int(lines['MemAvailable'].split()[0])*1024
     with suppress(ImportError): # it came with ipykernel
         from psutil import virtual_memory

@@ -42,7 +42,7 @@ def draw_photos(folder, n_train:int, n_test:int, classes:int=20, **kw)->Path: # 
 # %% ../../nbs/13e_folder_cost.ipynb #memory
 def held_bytes(pid)->int: # 0 where the system does not tell
     "The memory of a process, with its part of what it shares"
-    try: lines = Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines()
+    try: lines = Path(f'/proc/{pid}/smaps_rollup').read_text(encoding='utf-8').splitlines()
     except OSError: return 0
     return 1024*next((int(o.split()[1]) for o in lines if o.startswith('Pss:')), 0)
 
