@@ -14,6 +14,7 @@ from pickle import UnpicklingError
 import torch
 from torch import nn
 from .core import atomic_write, read_json, write_json
+from .files import moved
 
 # %% ../nbs/08e_checkpoint.ipynb #differences
 def _flat(o, path=''):
@@ -70,7 +71,7 @@ def write_state(folder, state:dict):
         with open(tmp, 'wb') as f:
             f.write(hashlib.sha256(buffer.getbuffer()).digest())
             f.write(buffer.getbuffer())
-        if last.exists(): os.replace(last, before)
+        if last.exists(): moved(last, before)
 
 def _read(path, device):
     data = path.read_bytes()
@@ -86,7 +87,7 @@ def read_state(folder, device='cpu')->dict: # None where there is none
             more = '' if path is there[-1] else ': the one before it is used'
             warnings.warn(f'{path} is damaged ({e}){more}')
             continue
-        for damaged in there[:i]: os.replace(damaged, Path(folder)/DAMAGED)
+        for damaged in there[:i]: moved(damaged, Path(folder)/DAMAGED)
         return state
     if there: raise ValueError(f"no checkpoint in {folder} is whole: "
                                "delete them to train from the start")
@@ -153,7 +154,7 @@ class Keeper:
            )->bool:
         "Is it time to write?"
         pause = max(self.cost/self.share, self.every if within else 0)
-        return time.monotonic() - self.saved > pause
+        return time.monotonic() - self.saved >= pause
 
     def save(self, students):
         "Write the state of each student that is well"

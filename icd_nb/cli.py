@@ -6,11 +6,12 @@
 __all__ = ['function_parameters', 'parser_of', 'one_of_them', 'parse', 'main']
 
 # %% ../nbs/14a_cli.ipynb #cli-imports
-import argparse, re, shlex, signal, sys
+import argparse, re, signal, sys
 from contextlib import contextmanager
 from pathlib import Path
 from . import __version__
 from .bundle import Parameter, about, copy_notebooks, notebook_parameters, reports
+from .files import in_shell
 
 # %% ../nbs/14a_cli.ipynb #options
 def function_parameters(function)->list: # of `Parameter`s
@@ -121,7 +122,7 @@ def _notebooks(words):
     parser.add_argument('--force', action='store_true', help='overwrite what was changed there')
     given = parser.parse_args(words)
     made = copy_notebooks(given.DIR, given.all, given.force)
-    page = shlex.quote(str(Path(given.DIR)/'90_reproduce.ipynb'))
+    page = in_shell(str(Path(given.DIR)/'90_reproduce.ipynb'))
     print(f'{len(made)} notebooks in {given.DIR}; try: papermill {page} out.ipynb '
           '-p scales "[1,2,4]"')
     if not given.all: print('links to what explains the library lead somewhere with --all')
@@ -170,10 +171,15 @@ def _like_ctrl_c(): # a signal that ends the program lets it say what is kept
     finally:
         if before is not None: signal.signal(signal.SIGTERM, before)
 
+def _say_what_can_be_said(): # a ? for a letter that the terminal has not, such as γ in cp1252
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='replace')
+
 def main(words=None # of the command line; by default those that the program was called with
         )->int: # exit code
     "The command `icd_nb`"
     words = [*(sys.argv[1:] if words is None else words)]
+    _say_what_can_be_said()
     try:
         with _like_ctrl_c(): _dispatch([w for w in words if w != '--debug'])
     except KeyboardInterrupt as e:

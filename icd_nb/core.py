@@ -124,7 +124,7 @@ def write_json(path, obj)->Path:
     for at in _not_finite(obj):
         raise ValueError(f"{path} is not written: {at} is NaN or infinite, and that is no result")
     text = json.dumps(obj, indent=1, ensure_ascii=False, allow_nan=False) + '\n'
-    with atomic_write(path) as tmp: tmp.write_text(text, encoding='utf-8')
+    with atomic_write(path) as tmp: tmp.write_text(text, encoding='utf-8', newline='\n')
     return path
 
 def check_place(path, # of a file that is written when all work is done

@@ -6,7 +6,7 @@
 __all__ = ['FORMATS', 'IMAGES', 'plain_copy', 'check_file', 'export_model']
 
 # %% ../nbs/08r_export.ipynb #export-imports
-import copy, io, json, os, sys, tempfile
+import copy, io, json, sys, tempfile
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 import torch
@@ -16,7 +16,7 @@ from torch import nn
 from .core import check_choice, generator
 from .logits import main_logits
 from .extras import optional
-from .files import writing
+from .files import moved, writing
 import icd_nb.history # gives a student its result
 from .hub import changed_layer, made_as, notes_of, push_folder, write_hub_folder
 from .params import checked, network, path_of, taking, whole_number
@@ -129,7 +129,7 @@ def export_model(model:nn.Module, path, # ends in `.safetensors`, `.onnx` or `.p
             new = Path(d)/path.name
             _WRITE[format](copy.deepcopy(net), x[:2], new, images)
             check_file(new, format, net, x)
-            os.replace(new, path)
+            moved(new, path)
     return path
 
 # %% ../nbs/08r_export.ipynb #student-export

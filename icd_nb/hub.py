@@ -72,7 +72,8 @@ def write_hub_folder(model:nn.Module, folder,
         f"{folder}: create_model({made['name']!r}) no longer makes this network, {layer} was "
         "changed since; whoever reads the folder makes it as you did, and loads its weights")
     write_json(folder/'config.json', dict(library_name='icd_nb', **network_note(model)) | about)
-    with atomic_write(folder/'README.md') as tmp: tmp.write_text(HEAD + card, encoding='utf-8')
+    with atomic_write(folder/'README.md') as tmp:
+        tmp.write_text(HEAD + card, encoding='utf-8', newline='\n')
     return folder
 
 # %% ../nbs/02k_hub.ipynb #hub-files

@@ -17,6 +17,7 @@ from .core import check_choice, get_device, parse_scales
 from .data import train_batches
 from .data.loaders import check_data
 from .decoupling import complementary
+from .devices import in_double
 from .ensemble import scorer_of
 from .heads import eval_mode
 from .gram import scale_weights, structure
@@ -41,12 +42,12 @@ def complementary_share(t:Scores, # the teacher's, with local logits
                        )->float:
     "How many of the cells contradict the verdict on their whole image, as a share"
     cells, whole = _of_cells(t.top_class(), t, chosen), t.top_class(local=False)[:,None]
-    return float(complementary(cells, whole, y).double().mean())
+    return float(in_double(complementary(cells, whole, y)).mean())
 
 def classes_named(t:Scores, y:Tensor, chosen)->float: # as above
     "How many different classes the cells of an image name, in the mean"
     found = _of_cells(t.top_class(), t, chosen).sort(1).values
-    return 1 + float((found[:,1:] != found[:,:-1]).double().sum(1).mean())
+    return 1 + float(in_double(found[:,1:] != found[:,:-1]).sum(1).mean())
 
 # %% ../nbs/06b_scales.ipynb #scales-information
 def structure_said(t:Scores, y:Tensor, chosen)->float: # in nats per image
@@ -59,7 +60,7 @@ def structure_said(t:Scores, y:Tensor, chosen)->float: # in nats per image
 def _centred(x, dim): return x - x.mean(dim, keepdim=True)
 
 def _scores_of(t, chosen): # `[B,K,p]`; what a softmax does not see is taken out
-    return _centred(_of_cells(t.local, t, chosen).double(), 1)
+    return _centred(in_double(_of_cells(t.local, t, chosen)), 1)
 
 def different_cells(t:Scores, y:Tensor, chosen)->float:
     "The effective number of different cells per image: 1 + participation ratio"

@@ -23,6 +23,9 @@ def to_model_dtype(x:torch.Tensor, model:nn.Module)->torch.Tensor:
     return x.to(next(model.parameters(), x).dtype)
 
 # %% ../nbs/08d_speed.ipynb #speed
+def _apple_has()->list: # precisions
+    return ['fp32'] + ['bf16']*torch.backends.mps.is_macos_or_newer(14, 0)
+
 @dataclass(frozen=True)
 class Speed:
     "How a step is computed; never what it computes"
@@ -50,9 +53,13 @@ class Speed:
 
     def on(self, device:torch.device)->'Speed':
         "What of it holds on this device, with `auto` decided"
-        precision, cuda = self.precision, device.type == 'cuda'
+        precision, cuda, apple = self.precision, device.type == 'cuda', device.type == 'mps'
         if precision == 'auto': precision = 'bf16' if has_bf16(device) else 'fp32'
+        if apple and precision not in _apple_has(): raise ValueError(
+            f"precision {precision!r}: this Mac's GPU computes in {' and '.join(_apple_has())}; "
+            "take one of them, or device cpu")
         return replace(self, precision=precision, graph=self.graph and cuda,
+                       channels_last=self.channels_last and not apple, # wrong gradients there
                        deterministic=self.deterministic and cuda)
 
     def place(self, module, device):

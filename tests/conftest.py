@@ -19,6 +19,7 @@ def pytest_addoption(parser):
     parser.addoption('--record', action='store_true', help='write what tests of reliability measure into results/reliability/')
 
 def pytest_configure(config):
+    if sys.platform == 'win32' and not sys.flags.utf8_mode: raise pytest.UsageError('set PYTHONUTF8=1: tests read and write texts in UTF-8')
     config.addinivalue_line('markers', 'cuda: what only a real card can show')
     config.addinivalue_line('markers', 'slow: the long form of a test, left out unless asked for with -m slow')
 
@@ -45,7 +46,8 @@ def measured(request):
         slow = '-m slow ' if request.node.get_closest_marker('slow') else ''
         command = f'OMP_NUM_THREADS={torch.get_num_threads()} pytest {slow}tests/{request.path.name} --record'
         about = dict(command=command, date=f'{datetime.now():%Y-%m-%d}', versions=versions(torch.device('cpu')))
-        with atomic_write(ROOT/'results'/'reliability'/f'{name}.json') as tmp: tmp.write_text(json_lines(sealed(about | figures)))
+        with atomic_write(ROOT/'results'/'reliability'/f'{name}.json') as tmp:
+            tmp.write_text(json_lines(sealed(about | figures)), encoding='utf-8', newline='\n')
     return keep
 
 @pytest.fixture(scope='session')

@@ -7,7 +7,7 @@ IMAGES = ROOT/'nbs'/'images'
 
 def cells():
     "The cells that are shown, as (kind, text, outputs)"
-    for i, c in enumerate(json.loads((ROOT/'nbs'/'index.ipynb').read_text())['cells']):
+    for i, c in enumerate(json.loads((ROOT/'nbs'/'index.ipynb').read_text(encoding='utf-8'))['cells']):
         text = ''.join(c['source'])
         if re.search(r'^#\|\s*(hide|default_exp)\b', text, re.M): continue
         yield i, c['cell_type'], '' if re.search(r'^#\|\s*echo:\s*false', text, re.M) else text, c.get('outputs', [])
@@ -42,5 +42,5 @@ if __name__ == '__main__':
     IMAGES.mkdir(exist_ok=True)
     for old in IMAGES.glob('index-*.png'): old.unlink()
     for path, data in images().items(): path.write_bytes(data)
-    (ROOT/'README.md').write_text(readme())
+    (ROOT/'README.md').write_text(readme(), encoding='utf-8', newline='\n')
     print(f'README.md: {len(readme())} characters, {len(images())} pictures')

@@ -527,6 +527,7 @@ def test_the_corpus_is_large(tmp, measured):
     assert sum(tried.values()) >= 2000
     if ANSWERED == {*TABLES}: measured('bad_inputs', answered=[[*where, n] for where, n in tried.items()])
 
+@pytest.mark.skipif(os.name != 'posix', reason='Windows knows the home folder by other names')
 def test_no_home(monkeypatch):
     "A user without a home folder is told what to set"
     for name in ('HOME', 'ICD_NB_DATA', 'ICD_NB_RUNS'): monkeypatch.delenv(name, raising=False)
@@ -535,6 +536,7 @@ def test_no_home(monkeypatch):
     with pytest.raises(FileNotFoundError, match='set ICD_NB_DATA'): load_data('minibirds', n_train=20, n_test=20)
     with pytest.raises(ValueError, match='no home folder'): load_data('~/birds')
 
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='needs pipes')
 def test_a_file_that_never_ends_and_one_that_lies(tmp):
     "Pipes are not opened, and no memory is taken for what is not there"
     os.mkfifo(tmp/'pipe.npz')

@@ -161,6 +161,7 @@ def child(code, *args, **env):
     begin = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from test_damage import *"
     return subprocess.run([sys.executable, '-c', f'{begin}\n{code}', *map(str, args)], env=os.environ | env, capture_output=True, text=True)
 
+@pytest.mark.skipif(os.name != 'posix', reason='needs limits of processes')
 def test_a_full_disk(tmp_path):
     "No file may be longer than a limit, which the system enforces as it does a full disk; the same command goes on once there is room"
     limited = """

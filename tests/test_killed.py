@@ -3,6 +3,8 @@ import json, os, random, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
 
+pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+
 FILES = 'settings.json', 'metrics.jsonl', 'student.safetensors', 'result.json'
 SHORT = dict(methods='icd_kd,fitnet', n=20, every=0) # two students, 4 steps, kept after each
 LONG = dict(methods='icd_kd,fitnet,crd', n=20, every=0) # one with an adapter, one with a memory

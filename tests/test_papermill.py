@@ -115,6 +115,7 @@ def test_what_is_done_is_not_run_again(reproduce, tmp_path):
     assert second['runs'][0] == first['runs'][0]
     assert '1 of 2 runs have no result yet' in (tmp_path/'out.ipynb').read_text()
 
+@pytest.mark.skipif(os.name != 'posix', reason='Windows has other signals')
 def test_resumes_after_an_interrupt(reproduce, homes, tmp_path):
     "Stopped in the middle of training by Ctrl-C and run again: the same numbers as in one go"
     long = dict(methods='icd_kd', epochs=12, teacher_epochs=1, n_train=384)

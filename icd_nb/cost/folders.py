@@ -42,7 +42,7 @@ def draw_photos(folder, n_train:int, n_test:int, classes:int=20, **kw)->Path: # 
 # %% ../../nbs/13e_folder_cost.ipynb #memory
 def held_bytes(pid)->int: # 0 where the system does not tell
     "The memory of a process, with its part of what it shares"
-    try: lines = Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines()
+    try: lines = Path(f'/proc/{pid}/smaps_rollup').read_text(encoding='utf-8').splitlines()
     except OSError: return 0
     return 1024*next((int(o.split()[1]) for o in lines if o.startswith('Pss:')), 0)
 
@@ -114,9 +114,9 @@ def plain_loader(folder, crop, bs, workers)->DataLoader:
 def _speed(batches, steps)->float: # images per second, from the third batch on
     batches, n = iter(batches), 0
     for _ in islice(batches, 2): pass
-    began = time.monotonic()
+    began = time.perf_counter()
     for x, *_ in islice(batches, steps): n += len(x)
-    return n/(time.monotonic() - began)
+    return n/(time.perf_counter() - began)
 
 def compare_speed(folder, crop:int=224, bs:int=64, workers:int=2, steps:int=8, rounds:int=4
                  )->pd.DataFrame: # one row per round: images per second of `icd_nb`, of `plain`

@@ -92,7 +92,7 @@ def _mean_std(augment, device):
 def normalise(x:Tensor, # bytes `[B,S,S,3]`
               augment:Augment,
               out:Tensor=None # of the same shape: where to write
-             )->Tensor: # `[B,3,S,S]`, channels_last
+             )->Tensor: # `[B,3,S,S]`, channels_last but on `mps`
     "Bytes as numbers around 0"
     S = augment.size
     if not isinstance(x, Tensor) or x.shape[1:] != (S, S, 3): raise ValueError(
@@ -101,7 +101,8 @@ def normalise(x:Tensor, # bytes `[B,S,S,3]`
     mean, std = _mean_std(augment, x.device)
     if out is None: out = torch.empty(x.shape, device=x.device)
     out.view(-1, 3*S).copy_(x.view(-1, 3*S)).div_(255).sub_(mean).div_(std)
-    return out.permute(0,3,1,2)
+    shown = out.permute(0,3,1,2)
+    return shown.contiguous() if x.device.type == 'mps' else shown # see `Speed.on`
 
 # %% ../../nbs/01a_augment.ipynb #squares
 IN_CACHE = 2**19 # this many numbers go through the steps of a crop at a time: 2 MB

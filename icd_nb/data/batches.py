@@ -14,7 +14,7 @@ from itertools import islice
 import torch
 from fastcore.basics import patch
 from torch import Tensor
-from ..core import fingerprint, generator, get_device, short_hash
+from ..core import fingerprint, free_bytes, generator, get_device, short_hash
 from .augment import Augment, centre_view, crop, random_images, view_counts, view_number
 from ..ranks import own_share
 from ..params import checked, shown, text, whole_number, yes_or_no
@@ -136,8 +136,7 @@ def settle(self:ImageData, device, share=.5 # of the memory that is free there
     "The set on `device` if that is a GPU with room for it; else as it is, sent batch by batch"
     device = exact_device(device)
     if device.type == 'cpu' or self.lazy: return self
-    if device.type == 'cuda' and self.nbytes > share*torch.cuda.mem_get_info(device)[0]: return self
-    return self.to(device)
+    return self.to(device) if self.nbytes <= share*free_bytes(device) else self
 
 # %% ../../nbs/01b_batches.ipynb #2332be6f
 Batch = namedtuple('Batch', 'x y index view rows', defaults=[None])

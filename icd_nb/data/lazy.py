@@ -33,8 +33,8 @@ class Decoder(Dataset):
                  random=None # another one, which draws
                 ):
         self.root, self.fixed, self.random = Path(root), fixed, random
-        self.names = np.array([os.fsencode(Path(f).relative_to(root)) for f in files])
-        self.lengths = np.array([os.path.getsize(f) for f in files])
+        self.names = np.array([os.fsencode(Path(f).relative_to(root).as_posix()) for f in files])
+        self.lengths = np.array([os.path.getsize(f) for f in files], np.int64)
 
     def __len__(self): return len(self.names)
     def path(self, i)->Path: return self.root/os.fsdecode(self.names[i])
@@ -132,6 +132,8 @@ def _bytes(item)->Tensor: # an item of a `Decoder`
 _DIED = ("a process that decodes pictures has ended ({}). Mostly its memory was short: take fewer "
          "with decoders=…, or smaller batches; a container needs more shared memory (docker run "
          "--shm-size=8g)")
+_MAIN = (". In a script, what loads and trains stands below the line if __name__ == '__main__': on "
+         "Windows and Macs, since each process runs the rest of it first")
 
 @patch
 def ahead(self:Pictures, batches, # for each batch, which of the pictures: int64 `[B]`
@@ -139,10 +141,13 @@ def ahead(self:Pictures, batches, # for each batch, which of the pictures: int64
     "The bytes of each batch on `device`, decoded before they are asked for"
     plan = [(self.rows[i].numpy(), self.seed) for i in batches]
     try:
-        for item in self.processes(plan): yield _bytes(item).to(device, non_blocking=True)
+        cuda = device.type == 'cuda' # others may read what is gone by then
+        for item in self.processes(plan): yield _bytes(item).to(device, non_blocking=cuda)
     except RuntimeError as e:
         if 'DataLoader worker' not in str(e): raise
-        raise RuntimeError(_DIED.format(str(e).splitlines()[0])) from None
+        died = _DIED.format(str(e).splitlines()[0])
+        new = multiprocessing.get_start_method() != 'fork' # processes that know nothing yet
+        raise RuntimeError(died + _MAIN*new) from None
 
 # %% ../../nbs/01e_lazy.ipynb #keep
 def keep_bytes(n:int, size:int, # pictures, and the side at which they are stored

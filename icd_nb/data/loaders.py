@@ -6,12 +6,13 @@
 __all__ = ['Seen', 'LoaderData', 'check_data']
 
 # %% ../../nbs/01k_loaders.ipynb #loaders-imports
-import inspect, os, re, warnings
+import inspect, multiprocessing, os, re, warnings
 from collections import namedtuple
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from math import prod
+from pickle import PicklingError
 import numpy as np, torch
 from fastcore.basics import patch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
@@ -171,16 +172,24 @@ def _loader(part, bs, shuffle, workers)->DataLoader:
         f"write Recipe(bs={part.batch_size})")
     return part
 
+_NEW = ("the processes of the loader cannot load the images ({}). On Windows and Macs they know "
+        "nothing of a notebook or of a lambda: put the data set's class and its functions into a "
+        "file, begin what a script does by if __name__ == '__main__':, or take no processes "
+        "(num_workers=0)")
+
 @contextmanager
 def _one_batch(): # PyTorch says what cannot be put into a batch, not what to do
     try: yield
-    except (TypeError, RuntimeError) as e:
+    except (TypeError, RuntimeError, AttributeError, PicklingError) as e:
+        last = next(reversed(str(e).strip().splitlines()), '')
+        ended = 'exited unexpectedly' in last and multiprocessing.get_start_method() != 'fork'
+        if 'pickle' in last or ended: raise ValueError(_NEW.format(last)) from e
         why = {'default_collate': "let transforms end in ToTensor() and Normalize(mean, std)",
                'equal size': "let transforms bring them to one size, as Resize((64, 64)) does"}
         do = next((do for said, do in why.items() if said in str(e)), None)
         if do is None: raise
         raise ValueError("the images cannot be put into one batch "
-                         f"({str(e).strip().splitlines()[-1]}): {do}") from e
+                         f"({last}): {do}") from e
 
 def _seeded(loader, *parts):
     "The items of a loader; its draws come from a state of their own"

@@ -59,7 +59,7 @@ def draw(species, # one of `CLASSES`
 def draw_part(n, size, seed, name):
     "`n` balanced and shuffled pictures with their labels"
     order = np.random.default_rng(seed_of('shuffle', seed, name)).random(n)
-    y = (np.arange(n) % len(CLASSES))[np.argsort(order, kind='stable')]
+    y = (np.arange(n, dtype=np.int64) % len(CLASSES))[np.argsort(order, kind='stable')]
     x = np.empty((n,size,size,3), np.uint8)
     for k, c in enumerate(progress(CLASSES, f'MiniBirds, {name}')):
         x[y==k] = draw(c, int((y==k).sum()), size, (seed, name, c))

@@ -34,7 +34,8 @@ def as_batch(x:Tensor, # images, float
              index:Tensor=None, # which images of the training set these are `[B]`
              device:torch.device='cpu')->Batch:
     "A batch on the device, of the images that are this process's share"
-    x, y = (o.to(device, non_blocking=True) for o in (x, batch_labels(y)))
+    cuda = torch.device(device).type == 'cuda' # others may read what is gone by then
+    x, y = (o.to(device, non_blocking=cuda) for o in (x, batch_labels(y)))
     return Batch(x[own_share()], y, None if index is None else index.to(device), None)
 
 # %% ../../nbs/01j_mixed.ipynb #mixed-collate

@@ -6,12 +6,12 @@
 __all__ = []
 
 # %% ../../nbs/01c_storage.ipynb #imports
-import hashlib, http.client, os, re, shutil, tarfile, tempfile, urllib.request, warnings
+import hashlib, http.client, re, shutil, tarfile, tempfile, urllib.request, warnings
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
 from ..core import atomic_write, progress, read_json, short_hash, write_json
-from ..files import alone, writing
+from ..files import alone, moved, writing
 
 # %% ../../nbs/01c_storage.ipynb #spot-check
 def _file_hash(path)->str: # 64 hexadecimal digits
@@ -51,8 +51,8 @@ def _make(folder, source, make, tmp):
     make(new)
     sums = {p.stem: _file_hash(p) for p in sorted(new.glob('*.npy'))}
     write_json(new/'meta.json', dict(source=short_hash(source), sha256=sums))
-    if folder.exists(): os.replace(folder, tmp/'old')
-    os.replace(new, folder)
+    if folder.exists(): moved(folder, tmp/'old')
+    moved(new, folder)
 
 def cached(folder, # where the arrays live
            source, # what they are made from: anything that JSON can hold
@@ -115,4 +115,4 @@ def unpack(archive:Path, folder:Path, most:int): # bytes that it may hold when i
                 bar.update()
         if not (Path(tmp)/folder.name).is_dir():
             raise ValueError(f"{archive} holds no folder {folder.name}")
-        os.replace(Path(tmp)/folder.name, folder)
+        moved(Path(tmp)/folder.name, folder)

@@ -14,6 +14,7 @@ from .layers import first_tensor, layouts, pair_stages, spatial_size, stages
 from ..kd import beside_ce
 from ..losses import method
 from ..params import checked, maybe
+from ..pooling import cell_means
 from ..records import published
 from ..terms import Term
 
@@ -21,8 +22,7 @@ from ..terms import Term
 def same_size(fs:Tensor, ft:Tensor):
     "Both maps, the larger averaged down to the size of the smaller"
     size = tuple(map(min, spatial_size(fs), spatial_size(ft)))
-    pool = F.adaptive_avg_pool3d if len(size) == 3 else F.adaptive_avg_pool2d
-    def fit(f): return f if spatial_size(f) == size else pool(f, size)
+    def fit(f): return f if spatial_size(f) == size else cell_means(f, size)
     return fit(fs), fit(ft)
 
 # %% ../../nbs/07_features.ipynb #featureterm

@@ -13,6 +13,7 @@ from .layers import head_input, spatial_size, stages, vec
 from .maps import FeatureTerm, beside_ce, same_size
 from ..losses import method
 from ..params import checked, from_0
+from ..pooling import cell_means
 from ..records import published
 from ..terms import part_at
 
@@ -113,7 +114,7 @@ def compare_all(self:SemCKD, pairs, s, y):
 def hcl(fs:Tensor, ft:Tensor # maps of one shape
        )->Tensor:
     "Mean squared difference over a pyramid of averages"
-    def at_grid(g): return F.mse_loss(F.adaptive_avg_pool2d(fs, g), F.adaptive_avg_pool2d(ft, g))
+    def at_grid(g): return F.mse_loss(cell_means(fs, g), cell_means(ft, g))
     parts = [F.mse_loss(fs, ft), *(at_grid(g) for g in (4,2,1) if g < fs.shape[2])]
     weights = [.5**i for i in range(len(parts))]
     return sum(w*p for w, p in zip(weights, parts))/sum(weights)

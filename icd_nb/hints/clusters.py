@@ -18,7 +18,7 @@ Clusters = namedtuple('Clusters', ('labels', # `[L]`: the cluster of each layer
 
 def check_distances(D, k=1)->np.ndarray: # float64 `[L,L]`
     "`D` as a float64 array, if it is a distance matrix and `k` clusters fit"
-    try: D = torch.as_tensor(D).detach().double().cpu().numpy().round(12)
+    try: D = torch.as_tensor(D).detach().cpu().double().numpy().round(12)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError("a distance matrix is a table of numbers [L,L], "
                          f"this is a {type(D).__name__}") from None

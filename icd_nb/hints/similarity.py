@@ -121,10 +121,11 @@ def _rbf_products(Xs, # centred features, `[N,C]` each; an iterator will do
 
 # %% ../../nbs/07e_similarity.ipynb #check-features
 def _as_table(X, name):
-    try: return torch.as_tensor(X).detach()
+    try: X = torch.as_tensor(X).detach()
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"layer {name!r} has features that are a {type(X).__name__}, "
                          "not a table of numbers [N,C]") from None
+    return X.cpu() if X.device.type == 'mps' else X # see `in_double`
 
 def _check_features(features, # dict name → `[N,C]`, or a list of tables
                     least=2, # how many images it takes

@@ -161,7 +161,8 @@ def _add(self:Ledger, result, file):
     stored['curves'] = to_columns(stored.pop('history', []))
     for at in _not_finite(stored): raise ValueError(
         f"{file.name} is not written: {at} is NaN or infinite, and that is no result")
-    with atomic_write(file) as tmp: tmp.write_text(json_lines(sealed(stored)), encoding='utf-8')
+    text = json_lines(sealed(stored))
+    with atomic_write(file) as tmp: tmp.write_text(text, encoding='utf-8', newline='\n')
     return 'added'
 
 # %% ../../nbs/12_ledger.ipynb #ledger-merge

@@ -7,11 +7,12 @@ __all__ = ['TABLE_PARAMETERS', 'ABLATION_PARAMETERS', 'SWEEP_PARAMETERS', 'fill_
            'stale_note', 'fill_or_plan']
 
 # %% ../../nbs/12h_requests.ipynb #requests-imports
-import re, shlex, time
+import re, time
 from dataclasses import replace
 from pathlib import Path
 from ..core import project_root, runs_home
 from ..data import DATASETS, base_dataset
+from ..files import in_shell
 from ..methods import methods_of, pair_scales
 from ..ranks import launched
 from ..params import PARAMETERS, maybe, one_of, several
@@ -96,7 +97,7 @@ def command(notebook:str, p:dict)->str:
     if (project_root()/'nbs'/f'{notebook}.ipynb').is_file():
         start, option = f'papermill nbs/{notebook}.ipynb out.ipynb', '-p '
     else: start, option = f"icd_nb table {notebook.split('_', 1)[1]}", '--'
-    words = [f'{option}{k} {shlex.quote(str(v))}' for k, v in given.items() if v is not None]
+    words = [f'{option}{k} {in_shell(str(v))}' for k, v in given.items() if v is not None]
     return ' '.join([start, *words])
 
 # %% ../../nbs/12h_requests.ipynb #stale-note

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 import matplotlib.pyplot as plt, pandas as pd
 from .. import style
+from ..checkpoint import signal_self
 from ..data import DATASETS
 from ..params import text, whole_number, yes_or_no
 from .export import export_table
@@ -103,8 +104,8 @@ class Fault(threading.Thread):
         return self
     def __exit__(self, *_): self.over.set()
 
-def _kill_a_worker(): os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
-def _press_ctrl_c(): os.kill(os.getpid(), signal.SIGINT)
+def _kill_a_worker(): multiprocessing.active_children()[0].kill()
+def _press_ctrl_c(): signal_self(signal.SIGINT)
 
 def with_a_kill(table:SmallTable, folder, workers)->dict: # as from `took`
     "Fill a table of which one worker is killed in the middle"

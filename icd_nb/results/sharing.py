@@ -21,22 +21,24 @@ from ..core import progress, read_json
 # %% ../../nbs/11i_sharing.ipynb #board
 class Board:
     "A folder in which workers say how far they are, and read whether to stop"
-    def __init__(self, path): self.path = Path(path)
+    def __init__(self, path): self.path, self.last = Path(path), {}
 
     def say(self, job, n, total, doing=''):
         "Write that `n` of `total` steps of a job are done"
         new = self.path/f'.{job}.{os.getpid()}'
-        with suppress(FileNotFoundError): # the folder is gone
-            new.write_text(json.dumps([n, total, doing]), encoding='utf-8')
+        with suppress(OSError): # the folder is gone, or on Windows somebody reads the file
+            new.write_text(json.dumps([n, total, doing]), encoding='utf-8', newline='\n')
             new.replace(self.path/f'{job}.json')
 
     def said(self, job)->tuple: # `n`, `total`, `doing`; None where it has not begun
         "What was written last of a job"
-        file = self.path/f'{job}.json'
-        return tuple(read_json(file)) if file.exists() else None
+        with suppress(OSError): # it is not there, or on Windows just being replaced
+            self.last[job] = tuple(read_json(self.path/f'{job}.json'))
+        return self.last.get(job)
 
     def forget(self, job):
         "Take away what was written of a job"
+        self.last.pop(job, None)
         (self.path/f'{job}.json').unlink(missing_ok=True)
 
     def stop(self): # a folder that is gone has said so already
@@ -51,7 +53,8 @@ def _board(folder): # gone at once, and under whatever others still write to it
     path = Path(tempfile.mkdtemp(prefix='.workers-', dir=folder)).resolve()
     try: yield Board(path)
     finally:
-        with suppress(OSError): shutil.rmtree(path.rename(f'{path}-over'))
+        with suppress(OSError): path = path.rename(f'{path}-over') # Windows may refuse it
+        shutil.rmtree(path, ignore_errors=True)
 
 # %% ../../nbs/11i_sharing.ipynb #board-line
 class _Line(tqdm): # a line of progress that goes to a board
