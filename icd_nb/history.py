@@ -132,8 +132,7 @@ def _write_products(self:Student): # the files that others read
     notes = notes_of(self.model, self.images)
     if self.done: save_weights(self.model, self.folder/'student.safetensors', notes=notes)
     lines = ''.join(json.dumps(epoch, allow_nan=False) + '\n' for epoch in self.history)
-    with atomic_write(self.folder/'metrics.jsonl') as tmp:
-        tmp.write_text(lines, encoding='utf-8', newline='\n')
+    with atomic_write(self.folder/'metrics.jsonl') as tmp: tmp.write_bytes(lines.encode())
 
 Student.torn = False # did an error leave its weights in the middle of a step?
 _TORN = WeakKeyDictionary() # network that an error left so → the fingerprint of its weights
