@@ -220,7 +220,7 @@ def step_job(self:Bench, teacher, student, method=None, speed=Speed()):
 
 # %% ../../nbs/13c_cost_jobs.ipynb #explain
 @patch
-def jobs_of(self:Bench, part,
+def _jobs_of(self:Bench, part,
             cub=None # the fast job of the crops of CUB, which needs its files
            )->dict:
     "The jobs of a part, by its name"
@@ -239,7 +239,7 @@ def explain(self:Bench, missed:dict, # a target: name, part, way, target
             cub=None)->str: # Markdown
     "A missed target: the reason in a sentence, and the profiles as a table"
     part, way = missed['part'], missed['way']
-    made = self.jobs_of(part, cub)
+    made = self._jobs_of(part, cub)
     jobs = {k: made[k] for k in ('plain', way) if k in made}
     for job in jobs.values(): job() # the first time is not the usual one
     n = 30 if part.startswith(('loss', 'head')) else 1

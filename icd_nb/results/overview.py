@@ -78,12 +78,15 @@ def plot_differences(pairs, frame, compared=_COMPARED):
     names = [pair_name(pair.teacher, pair.student) for pair in pairs]
     axs[0,0].set(yticks=range(len(pairs)), yticklabels=names, ylim=(len(pairs)-.5, -.5),
                  xlim=(-reach, reach))
-    there = any(d.pairs for d in found.difference), found.published.notna().any()
-    looks = (dict(label='ours, 95 %', marker='o', color='C0'),
-             dict(label='published', marker='x', color='C4', ls=''))
-    handles = [plt.Line2D([], [], **look) for look, shown in zip(looks, there) if shown]
-    fig.legend(handles=handles, loc='outside lower center', ncols=2)
+    fig.legend(handles=_legend_lines(found), loc='outside lower center', ncols=2)
     return fig
+
+def _legend_lines(found)->list: # only of what the picture shows
+    ours = dict(label='ours, 95 %', marker='o', color='C0')
+    published = dict(label='published', marker='x', color='C4', ls='')
+    shown = [ours]*any(d.pairs for d in found.difference)
+    if found.published.notna().any(): shown.append(published)
+    return [plt.Line2D([], [], **look) for look in shown]
 
 def _plot_gain(ax, i, row, reach):
     ours = row.difference

@@ -6,10 +6,11 @@
 __all__ = ['SWEEP_TITLES', 'sweeps', 'sweep_rows', 'sweep_table', 'sweeps_in_words', 'plot_sweeps']
 
 # %% ../../nbs/12f_sweeps.ipynb #sweeps-imports
+from functools import partial
 import matplotlib.pyplot as plt
 import pandas as pd
 from .. import style
-from .ablations import variant
+from .ablations import by_value
 from .export import export_table
 from .published import pair_name, published_run, same_pair
 from .run import Run
@@ -18,9 +19,7 @@ from .tables import main_group, our_texts, row_difference, table_row
 # %% ../../nbs/12f_sweeps.ipynb #sweeps
 def sweeps(pair:Run)->dict: # title → {name of a variant: its run}
     "Runs of iCD in which the structural term counts for more"
-    def by(symbol, key, values, **kw):
-        return {f'{symbol} = {v:g}': variant(pair, 'icd_kd', **kw, **{key: float(v)})
-                for v in values}
+    by = partial(by_value, pair, 'icd_kd')
     return {
         'weight γ': by('γ', 'gamma', (2, 20, 200, 2000)),
         'temperature T (γ = 2)': by('T', 'gram_T', (.1, .5, 8)),
@@ -55,13 +54,13 @@ def sweeps_in_words(pairs, frame)->str: # Markdown; '' where nothing was run
     found = {pair_name(pair.teacher, pair.student): _outcomes(pair, frame) for pair in pairs}
     lines = [_pair_in_words(name, outcomes) for name, outcomes in found.items() if outcomes]
     if not lines: return ''
-    common = set.intersection(*map(set, found.values()))
+    first, *others = found.values()
+    common = [name for name in first if all(name in outcomes for outcomes in others)]
     def everywhere(outcome):
-        return [o for o in found[[*found][0]] if o in common
-                and all(outcomes[o].outcome == outcome for outcomes in found.values())]
-    ahead, behind = everywhere('ahead'), everywhere('behind')
-    said = (f"Ahead on all pairs: {'; '.join(ahead) or 'none'}. "
-            f"Behind on all: {'; '.join(behind) or 'none'}.")
+        same = [name for name in common
+                if all(outcomes[name].outcome == outcome for outcomes in found.values())]
+        return '; '.join(same) or 'none'
+    said = f"Ahead on all pairs: {everywhere('ahead')}. Behind on all: {everywhere('behind')}."
     return '\n\n'.join([*lines, said])
 
 def _pair_in_words(name, outcomes): # one sentence
