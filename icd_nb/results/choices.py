@@ -85,23 +85,23 @@ def choice_scores(frame)->pd.DataFrame: # columns: method and choice; rows: seed
     return scores
 
 # %% ../../nbs/12k_choices.ipynb #choice-differences
-def _rows_and_choices(frame): return [*frame.method.unique(), ALL], [*frame.choice.unique()]
+def _methods_and_all(frame): return [*frame.method.unique(), ALL]
 
 def choice_differences(frame)->pd.DataFrame: # method, against, difference (a `Difference`)
     "How much better the first choice is than each of the others"
-    scores, (rows, (first, *others)) = choice_scores(frame), _rows_and_choices(frame)
+    scores, (first, *others) = choice_scores(frame), frame.choice.unique()
     return pd.DataFrame([
         dict(method=method, against=choice,
              difference=paired_difference(scores[method, first], scores[method, choice]))
-        for method in rows for choice in others])
+        for method in _methods_and_all(frame) for choice in others])
 
 # %% ../../nbs/12k_choices.ipynb #choice-table
 def choice_table(frame, format='markdown')->str:
     "Top-1 of every method at every choice, and how far the first choice is from the others"
-    scores, (rows, choices) = choice_scores(frame), _rows_and_choices(frame)
-    table = pd.DataFrame({'method': rows})
+    scores, methods, choices = choice_scores(frame), _methods_and_all(frame), frame.choice.unique()
+    table = pd.DataFrame({'method': methods})
     for choice in choices:
-        table[choice] = [plus_minus(*mean_std(scores[method, choice])) for method in rows]
+        table[choice] = [plus_minus(*mean_std(scores[method, choice])) for method in methods]
     for choice, found in choice_differences(frame).groupby('against', sort=False):
         table[f'{choices[0]} – {choice} (95 %)'] = [*map(str, found.difference)]
     return export_table(table, format)
@@ -109,11 +109,11 @@ def choice_table(frame, format='markdown')->str:
 # %% ../../nbs/12k_choices.ipynb #plot-choices
 def plot_choices(frame):
     "The accuracies of each method at each choice of layers"
-    scores, (rows, choices) = choice_scores(frame), _rows_and_choices(frame)
-    hinted = [choice for choice in choices if choice != NO_HINTS]
-    fig, axs = plt.subplots(1, len(rows)-1, figsize=(style.WIDTH, 3), sharey=True, squeeze=False,
+    scores, methods = choice_scores(frame), frame.method.unique()
+    hinted = [choice for choice in frame.choice.unique() if choice != NO_HINTS]
+    fig, axs = plt.subplots(1, len(methods), figsize=(style.WIDTH, 3), sharey=True, squeeze=False,
                             layout='constrained')
-    for ax, method in zip(axs[0], rows): # without the mean of all
+    for ax, method in zip(axs[0], methods):
         for i, choice in enumerate(hinted): _plot_students(ax, i, scores[method, choice].dropna())
         ax.axhline(scores[method, NO_HINTS].mean(), color='k', ls=':', lw=1)
         ax.set_title(method.replace('+', '\n+ '), fontsize=8)
@@ -131,17 +131,17 @@ def _plot_students(ax, i, values):
 # %% ../../nbs/12k_choices.ipynb #plot-choice-differences
 def plot_choice_differences(frame):
     "The differences from each of the other choices, with their 95 % intervals"
-    rows, (_, *others) = _rows_and_choices(frame)
-    fig, axs = plt.subplots(1, len(others), figsize=(style.WIDTH, .9+.25*len(rows)),
+    methods, (_, *others) = _methods_and_all(frame), frame.choice.unique()
+    fig, axs = plt.subplots(1, len(others), figsize=(style.WIDTH, .9+.25*len(methods)),
                             sharex=True, sharey=True, squeeze=False, layout='constrained')
     groups = choice_differences(frame).groupby('against', sort=False)
     for ax, (choice, found) in zip(axs[0], groups):
         ax.axvline(0, color='k', lw=.8)
         for i, d in enumerate(found.difference):
             if d.pairs: ax.errorbar(d.mean, i, xerr=d.half_width or 0, fmt='o', capsize=3,
-                                    color='k' if i == len(rows)-1 else 'C0')
+                                    color='k' if methods[i] == ALL else 'C0')
         ax.set_title(f'against {choice}', fontsize=8)
-    axs[0,0].set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows)-.5, -.5))
+    axs[0,0].set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods)-.5, -.5))
     fig.supxlabel('points of top-1, 95 % interval', fontsize=9)
     return fig
 
@@ -150,7 +150,7 @@ _MATTERS = 'which of these layers the hints come from'
 
 def _listed(names): return ', '.join(f'`{name}`' for name in names)
 
-def _counted(each): # how many intervals miss 0
+def _outside_in_words(each): # how many intervals miss 0, and which
     outcomes = [d.outcome for d in each.difference]
     outside = [f'`{row.method}` against `{row.against}` ({row.difference})'
                for row in each.itertuples() if row.difference.outcome in ('ahead', 'behind')]
@@ -160,7 +160,7 @@ def _counted(each): # how many intervals miss 0
             f'chance alone puts one in twenty outside, here {.05*len(each):.1f}.')
     return said + (f' Outside: {", ".join(outside)}.' if outside else '')
 
-def _concluded(first, of_all, what): # what the mean of all methods says
+def _verdict(first, of_all, what): # what the mean of all methods says
     def those(outcome):
         return [row.against for row in of_all.itertuples() if row.difference.outcome == outcome]
     found = {'better': those('ahead'), 'worse': those('behind')}
@@ -179,33 +179,33 @@ def differences_in_words(first:str, # the choice that is compared with others
     each, of_all = differences[~is_all], differences[is_all]
     means = ', '.join(f'{row.difference} points from `{row.against}`'
                       for row in of_all.itertuples())
-    return (f"{_counted(each)} In the mean of all methods `{first}` differs by {means}. "
-            f"**{_concluded(first, of_all, what)}.**")
+    return (f"{_outside_in_words(each)} In the mean of all methods `{first}` differs by {means}. "
+            f"**{_verdict(first, of_all, what)}.**")
 
 # %% ../../nbs/12k_choices.ipynb #choices-spread
-def _by_seed_and_choice(frame)->list: # a table for each method, of seeds that have every choice
+def _seed_tables(frame)->list: # a table for each method, of seeds that have every choice
     hinted = frame[frame.choice != NO_HINTS].astype(dict(top1_last=float))
     tables = [own.pivot(index='seed', columns='choice', values='top1_last')
               for _, own in hinted.groupby('method')]
     tables = [table.dropna(axis=1, how='all').dropna() for table in tables]
     return [table for table in tables if min(table.shape) > 1]
 
-def _left(table): # what its seed and its choice do not say of a student
+def _residuals(table): # of each student: what its seed and its choice do not explain
     return table.sub(table.mean(axis=1), axis=0) - table.mean() + table.to_numpy().mean()
 
 def spread_in_words(frame)->str: # empty where that cannot be said
     "How far the choices lie apart, and how far they would if the choice did nothing"
-    tables = _by_seed_and_choice(frame)
+    tables = _seed_tables(frame)
     if not tables: return ''
-    free = sum((n-1)*(choices-1) for n, choices in (table.shape for table in tables))
-    left = sum((_left(table)**2).to_numpy().sum() for table in tables)/free
-    by_choice, by_chance = (mean(values)**.5 for values in zip(
-        *((table.mean().var(), left/len(table)) for table in tables)))
-    choices, seeds = (max(table.shape[axis] for table in tables) for axis in (1, 0))
+    freedom = sum((n-1)*(choices-1) for n, choices in (table.shape for table in tables))
+    variance = sum((_residuals(table)**2).to_numpy().sum() for table in tables)/freedom
+    by_choice = mean(table.mean().var() for table in tables)**.5
+    by_chance = mean(variance/len(table) for table in tables)**.5
+    seeds, choices = (max(sizes) for sizes in zip(*(table.shape for table in tables)))
     return (f"Within a method the means of the {choices} choices over {seeds} seeds have a "
             f"standard deviation of {by_choice:.2f} points. All choices share their seeds; what a "
-            f"seed and a choice do not say of a student has one of {left**.5:.2f}, and the means "
-            f"would have one of {by_chance:.2f} if the choice did nothing.")
+            f"seed and a choice do not say of a student has one of {variance**.5:.2f}, and the "
+            f"means would have one of {by_chance:.2f} if the choice did nothing.")
 
 def choices_in_words(frame)->list: # of paragraphs of Markdown
     "What the data say about the choice of layers, and about hints as such"

@@ -55,17 +55,19 @@ def recipe_title(settings:dict)->str:
     "What the results with these settings may be called"
     name = settings['dataset']
     base, own = base_dataset(name), settings.get('recipe_of')
-    full = dataset_record(own or name).epochs
     title = paper_name(base) + name[len(base):] if base in DATASETS else name
+    if own not in (None, base): title += f', recipe of {paper_name(own)}'
+    return ', '.join([title, *_departures(settings, own)])
+
+def _departures(settings, own)->list: # texts: what is not as in the published recipe
+    full = dataset_record(own or settings['dataset']).epochs
     optimizer, bs = settings.get('optimizer', 'sgd'), settings.get('bs', 64)
     usual = dict(epochs=full, bs=RECIPES.get(own, Recipe()).bs,
                  lr=default_lr(settings['student'], optimizer, own, bs))
-    said = dict(epochs=f'{{}} of {full} epochs', bs='batches of {}', lr='lr {:g}')
-    changed = {k: settings[k] for k in usual if settings.get(k, usual[k]) != usual[k]}
-    chosen = {k: settings[k] for k in CHOSEN_SAID if k in settings}
-    if own not in (None, base): title += f', recipe of {paper_name(own)}'
-    said |= CHOSEN_SAID
-    return ', '.join([title, *(said[k].format(v) for k, v in (changed | chosen).items())])
+    changed = [k for k in usual if settings.get(k, usual[k]) != usual[k]]
+    said = dict(epochs=f'{{}} of {full} epochs', bs='batches of {}', lr='lr {:g}') | CHOSEN_SAID
+    chosen = [k for k in CHOSEN_SAID if k in settings]
+    return [said[k].format(settings[k]) for k in dict.fromkeys(changed + chosen)]
 
 def pair_title(run:Run, between=', ')->str:
     "What the results of a pair and its recipe may be called"
@@ -108,10 +110,12 @@ def figures_of(run:Run)->list:
 # %% ../../nbs/11b_published.ipynb #published-figure
 def epoch_of(figure:dict)->str:
     "`last` or `best`: the epoch that a published figure is of"
-    if 'last epoch' in figure['paper'] or 'CRD source' in (figure.get('note') or ''): return 'last'
+    if 'CRD source' in (figure.get('note') or ''): return 'last'
     where = {k: figure.get(k) for k in ('dataset', 'teacher', 'student', 'method', 'top1')}
-    copied = any('last epoch' in known['paper'] for known in figures_with(where))
-    return 'last' if copied else 'best'
+    return _last_or_best([figure, *figures_with(where)]) # with those that it was copied from
+
+def _last_or_best(figures): # `last` if one of them is said to be of the last epoch
+    return 'last' if any('last epoch' in figure['paper'] for figure in figures) else 'best'
 
 @remembered
 def published_figure(run:Run)->dict: # None where there is none
@@ -126,8 +130,7 @@ def published_alone(dataset, name, who='student')->dict: # None where there is n
     where = {'dataset': paper_name(dataset), who: paper_name(name)}
     known = figures_with(where, f'{who}_top1')
     if not known: return None
-    epoch = 'last' if any('last epoch' in figure['paper'] for figure in known) else 'best'
-    return dict(known[0], top1=known[0][f'{who}_top1'], epoch=epoch, note=None)
+    return dict(known[0], top1=known[0][f'{who}_top1'], epoch=_last_or_best(known), note=None)
 
 def source(figure:dict)->str:
     "`SDD, Table 2, last epoch`"

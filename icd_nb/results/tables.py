@@ -31,10 +31,10 @@ _Context = namedtuple('Context', CONTEXT)
 def split_contexts(frame)->dict: # images, precision, teacher's weights and version → results
     "The results that may stand in one table, the largest table first"
     contexts = [*map(_Context._make, frame[CONTEXT].itertuples(index=False, name=None))]
-    def alone(key): return key._replace(teacher_weights=None)
-    taught = {alone(k) for k in contexts if k.teacher_weights}
-    keys = [k for k in dict.fromkeys(contexts) if k.teacher_weights or k not in taught]
-    groups = {k: frame[[context in (k, alone(k)) for context in contexts]] for k in keys}
+    def untaught(context): return context._replace(teacher_weights=None)
+    joined = {untaught(c) for c in contexts if c.teacher_weights} # with those of a teacher
+    keys = [c for c in dict.fromkeys(contexts) if c.teacher_weights or c not in joined]
+    groups = {key: frame[[c in (key, untaught(key)) for c in contexts]] for key in keys}
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
 def _pair_groups(pair:Run, frame)->dict: # as `split_contexts`; one empty group where there is none
@@ -129,16 +129,19 @@ def table_text(rows, table, format)->str: # `rows` as numbers, `table` as texts
 
 # %% ../../nbs/12a_tables.ipynb #pair-table
 def _teacher_line(pair, weights, group, frame): # its accuracy, ours and published, and its origin
-    own = frame[(frame.method == 'teacher') & (frame.teacher_weights == weights)]
-    told = next(filter(None, [*own.about_teacher, *group.about_teacher]), None)
+    about = _about_teacher(weights, group, frame)
     text, remark = 'not run' if weights is None else f'weights {weights}, accuracy unknown', ''
-    if told:
-        top1 = told.get('top1_last', told.get('top1'))
-        text = f"{top1:.2f} ({told.get('origin', 'given by hand')})"
-        remark = near_chance(top1, told.get('chance', 0.))
+    if about:
+        top1 = about.get('top1_last', about.get('top1'))
+        text = f"{top1:.2f} ({about.get('origin', 'given by hand')})"
+        remark = near_chance(top1, about.get('chance', 0.))
     known = published_alone(pair.dataset, pair.teacher, 'teacher')
     if known and is_full_recipe(pair.settings): text += f", published {known['top1']:.2f}"
     return f'Teacher {paper_name(pair.teacher)}: {text}. {remark}'.rstrip()
+
+def _about_teacher(weights, group, frame)->dict: # from its own result, or from a student's
+    own = frame[(frame.method == 'teacher') & (frame.teacher_weights == weights)]
+    return next(filter(None, [*own.about_teacher, *group.about_teacher]), None)
 
 def _context_line(context):
     weights, code = context.teacher_weights, context.code
