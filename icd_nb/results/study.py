@@ -40,11 +40,11 @@ def _top1(results)->dict: # method → seed → top-1 of the last epoch
 
 def compared(results, base:str)->dict: # (method, other method) → `Difference`
     "Each method against `base` and against the one that it builds on, over at least two seeds"
-    top1 = _top1(results)
-    pairs = {}
+    top1, pairs = _top1(results), []
     for m in top1:
-        for other in (base, _below(m, top1)): # each pair once, not the other way round as well
-            if other in top1 and other != m and (other, m) not in pairs: pairs[m, other] = 1
+        for other in dict.fromkeys((base, _below(m, top1))):
+            # each pair once, not the other way round as well
+            if other in top1 and other != m and (other, m) not in pairs: pairs.append((m, other))
     found = {(m, other): paired_difference(top1[m], top1[other]) for m, other in pairs}
     return {pair: d for pair, d in found.items() if d.outcome}
 
@@ -63,12 +63,12 @@ def _compared_in_words(found): # '' where there is nothing to compare
     told = [_told(*pair, d) for pair, d in found.items() if d.outcome != 'not told apart']
     others = [f'{m} from {other} ({d} points)' for (m, other), d in found.items()
               if d.outcome == 'not told apart']
-    n = sorted({d.pairs for d in found.values()}) # seeds
-    n = f'{n[0]}' if len(n) == 1 else f'{n[0]} to {n[-1]}'
+    fewest, most = (of(d.pairs for d in found.values()) for of in (min, max))
+    seeds = f'{fewest}' if fewest == most else f'{fewest} to {most}'
     said = [f"{'; '.join(told)}."]*bool(told)
     said += [f"Not told apart: {', '.join(others)}."]*bool(others)
     chance = f'; of {len(found)} such intervals {.05*len(found):.1f} would miss 0 by chance alone'
-    return (f"{' '.join(said)} (Mean difference over {n} seeds, with its 95 % interval"
+    return (f"{' '.join(said)} (Mean difference over {seeds} seeds, with its 95 % interval"
             f"{chance*(len(found) > 1)}.)")
 
 def _failed(results): # '' where none has
@@ -103,7 +103,7 @@ class Study:
         self.p = fill_parameters(given | dict(scales=None) if auto else given)
         self.runs = planned_runs(self.p)
         self.choice = None # of the scales
-        self._open = auto and any(run.objective.needs_local for run in self.runs)
+        self._scales_open = auto and any(run.objective.needs_local for run in self.runs)
         self.lab = make_lab(self.p, self.p['out_dir'])
         check_place(self.lab.folder/'result.json', 'out_dir:')
         self.base = 'kd' if 'kd' in self.p['methods'] else self.p['methods'][0]
@@ -118,10 +118,10 @@ class Study:
 def plan(self:Study)->str:
     "What will be done"
     weights = self.lab.find_teacher(self._teaching, **self._weights)
-    if self._open and weights:
+    if self._scales_open and weights:
         self.lab.use_teacher(self._teaching, **self._weights)
         self._choose()
-    later = 'auto, chosen when the teacher has been trained' if self._open else None
+    later = 'auto, chosen when the teacher has been trained' if self._scales_open else None
     said = plan_text(self.lab, self.p, weights, later)
     return f'{said}\n{self.choice}' if self.choice else said
 
@@ -131,10 +131,10 @@ def train(self:Study):
     "Train what has no result, a teacher too, and write `result.json`"
     lab = self.lab
     if self._workers and lab.find_teacher(self._teaching, **self._weights) is None:
-        with self._opened as (executor, _): teach_shared(lab, self.p, self._teaching, executor)
+        with self._worker_pool as (executor, _): teach_shared(lab, self.p, self._teaching, executor)
     lab.use_teacher(self._teaching, **self._weights)
     lab.say_teacher()
-    if self._open: print(self._choose())
+    if self._scales_open: print(self._choose())
     left = sum(map(len, lab.todo(self.runs)))
     print(f'{left} of {len(self.runs)} runs have no result yet')
     self._results = self._trained() if self._workers and left else lab.run(self.runs)
@@ -154,7 +154,7 @@ def results(self:Study)->list: # one dict for each run
 # %% ../../nbs/12i_study.ipynb #study-scales
 @patch
 def _choose(self:Study)->Choice: # the scales, by the lab's teacher, and plan the runs with them
-    self.choice, self._open = choose_in(self.lab), False
+    self.choice, self._scales_open = choose_in(self.lab), False
     self.p['scales'] = self.choice.scales
     self.runs = planned_runs(self.p)
     return self.choice
@@ -167,11 +167,11 @@ def _say_cost(self:Study)->dict: # what choosing the scales has cost; for `resul
     return dict(scales_chosen=chosen)
 
 @patch(as_prop=True)
-def _opened(self:Study): return open_workers(self._workers, self.p['device'], self.lab.folder)
+def _worker_pool(self:Study): return open_workers(self._workers, self.p['device'], self.lab.folder)
 
 @patch
 def _trained(self:Study)->list: # by workers
-    with self._opened as (executor, n):
+    with self._worker_pool as (executor, n):
         return train_shared(self.lab, self.p, self._teaching, self._weights, self.runs,
                             executor, n)
 
