@@ -135,11 +135,11 @@ def _write_products(self:Student): # the files that others read
     with atomic_write(self.folder/'metrics.jsonl') as tmp: tmp.write_bytes(lines.encode())
 
 Student.torn = False # did an error leave its weights in the middle of a step?
-_TORN = WeakKeyDictionary() # network that an error left so → the fingerprint of its weights
+Student.left_torn = WeakKeyDictionary() # networks, and the fingerprints of their weights
 
 def _tear(st):
     st.torn = True
-    try: _TORN[st.model] = model_fingerprint(st.model)
+    try: st.left_torn[st.model] = model_fingerprint(st.model)
     except Exception: pass # no memory, a card that is gone: the error that is raised says more
 
 def whole_steps(step):
@@ -168,7 +168,7 @@ def resume(self:Student):
 
 @patch
 def _say_torn(self:Student): # of a network that another student has left so
-    if self.model in _TORN and _TORN[self.model] == model_fingerprint(self.model): warnings.warn(
+    if (o := self.left_torn.get(self.model)) and o == model_fingerprint(self.model): warnings.warn(
         f"{self.name}: an error ended another training of its network in the middle of a step, and "
         "it begins with what that left: make the network anew, or load weights into it")
 

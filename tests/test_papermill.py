@@ -1,5 +1,5 @@
 "`90_reproduce` as users run it: papermill in a process of its own"
-import json, re, signal, subprocess, time
+import json, os, re, signal, subprocess, time
 from pathlib import Path
 import pytest
 from conftest import ROOT, TINY
