@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
+from .features.layers import layer_of
 from .heads import eval_mode
 from .logits import main_logits
 
@@ -72,7 +73,7 @@ def folded(model:nn.Module, x:torch.Tensor, # a few images `[B,3,H,W]`
            eps:float=1e-5 # largest difference of the logits, relative to the largest one
           )->nn.Module:
     "A frozen copy of `model` in eval mode, its batch norms folded as far as that is exact"
-    names = {layer.removesuffix(':in') for layer in keep}
+    names = {*map(layer_of, keep)}
     pairs = [pair for pair in foldable(model, x) if not names & {*pair}]
     new = _without_norms(model, pairs)
     with eval_mode(model): want, got = main_logits(model(x)), main_logits(new(x))
