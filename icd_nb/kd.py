@@ -60,8 +60,10 @@ def own_objective(given # an `Objective`, a `Term`, or None: cross entropy alone
     if given is None: return Objective(CE())
     if isinstance(given, Term): return Objective(copy.deepcopy(given))
     if isinstance(given, Objective):
-        if given.terms: return copy.deepcopy(given)
-        raise ValueError("this objective has no terms: add some, as in CE() + KD()")
+        own = [term for term in given.terms.values() if not term.precedes]
+        if own: return copy.deepcopy(given)
+        raise ValueError("this objective has no terms" + " of its own"*len(given.terms)
+                         + ": add some, as in CE() + KD()")
     hint = ''
     if isinstance(given, str): hint = f": write objective('{given}') of icd_nb.losses"
     elif isinstance(given, type): hint = f": call it first, as in {given.__name__}()"

@@ -27,6 +27,7 @@ class Term(_Summand, nn.Module):
     "One named part of an objective; each argument of its constructor is kept under its own name"
     name, needs_local, needs_teacher = 'term', False, True
     beside = False # is it only there beside others, as CE is? a sum of methods has it once
+    precedes = False # is it no part of this training, but one that comes before it?
     student_layers, teacher_layers = (), () # names of modules that it wants in `s.feats`, `t.feats`
     def __init_subclass__(cls):
         super().__init_subclass__()
@@ -55,7 +56,7 @@ def _arguments(term): # pairs of a constructor's parameter and the value that th
     return [(p, _kept(term, p.name)) for p in parameters if p.kind in named]
 
 def _shown(p, v): # a parameter and its value, as in a call
-    if isinstance(v, Term): return repr(v)
+    if isinstance(v, _Summand): return repr(v)
     return f'{p.name}={v:g}' if type(v) in (int, float) else f'{p.name}={v!r}'
 
 @patch
@@ -166,7 +167,7 @@ def forward(self:Objective, s:Scores, t:Scores, y:Tensor, # student, teacher (or
     self.check(s, t)
     def weight(w, term): return w if epoch is None else w*term.factor(epoch)
     parts = {name: weight(w, term) * _one_number(name, term(s, t, y))
-             for name, w, term in self.items()}
+             for name, w, term in self.items() if not term.precedes}
     first, *others = parts.values()
     return sum(others, first), {name: part.detach() for name, part in parts.items()}
 
