@@ -73,6 +73,7 @@ def moving_norms(model:nn.Module)->list: # names
             and moves(m) and not m.weight.requires_grad]
 
 def _say_idle(student): # which parts of its network and of its terms got no gradient
+    if getattr(student, 'early', False): return # it is to train a part: see `earlier`
     kind, terms = type(student.model).__name__, student.objective.terms
     heads = "switch off auxiliary heads, which cost time and teach nothing"
     use = "let its forward use them, or freeze them by requires_grad_(False)"

@@ -24,13 +24,13 @@ from ..models import MODELS, create_model, load_weights
 from .export import for_humans
 from .run import Run, dataset_names
 from .seal import sealed, unsealed
-from ..data import is_part
-from ..data.batches import steps_per_epoch
+from ..data import is_part, steps_per_epoch
 from ..data.loaders import check_data
+from ..earlier import about_before, all_epochs
 from ..evaluation import evaluate, near_chance
 from ..speed import Speed
 from ..student import Student
-from ..trainer import fit_many, last_epoch, training_bar
+from ..trainer import fit_many, training_bar
 from ..weights import model_fingerprint, shapes_of
 
 # %% ../../nbs/11e_lab.ipynb #new-model
@@ -163,7 +163,7 @@ def run(self:Lab, runs, deadline=None # stop cleanly before this `time.monotonic
 def _train(self:Lab, todo, deadline=None):
     "Train groups of runs, with one line on all of them"
     began = time.monotonic()
-    steps = sum(last_epoch(group)*steps_per_epoch(self.data, group[0].bs) for group in todo)
+    steps = sum(all_epochs(group)*steps_per_epoch(self.data, group[0].bs) for group in todo)
     with self.bar(steps) as bar:
         for group in todo:
             if from_first(lambda: deadline is not None and time.monotonic() >= deadline): return
@@ -187,7 +187,7 @@ def _train_group(self:Lab, group, deadline, bar): # side by side
 def _write(self:Lab, run, student): # the schema of a result: notebook 12
     teacher = {} if run.method == 'ce' else dict(teacher=self.about_teacher)
     result = dict(schema=2, method=run.method, seed=run.seed, **student.result(),
-                  settings=self.settings(run), **teacher,
+                  **about_before(student), settings=self.settings(run), **teacher,
                   **self.notes.get((run.teacher, *run.settings.get('scales', ())), {}),
                   versions=versions(self.device),
                   speed=self.speed.record(self.device), history=student.history)

@@ -58,8 +58,7 @@ def _method(value):
 
 def _hyper(value):
     try: given = dict(value)
-    except (TypeError, ValueError):
-        raise ValueError('a dict, or pairs of a name and a value') from None
+    except (TypeError, ValueError): raise ValueError('a dict, or pairs of name and value') from None
     for k, v in given.items():
         if isinstance(v, float) and not math.isfinite(v): raise ValueError(f'{k} is not finite')
     for k in {'hints', 'student_hints'} & {*given}: # their names count, not the file they are in
@@ -74,6 +73,7 @@ _CHOSEN = dict(optimizer=one_of(CHOICES['optimizer'], 'optimizer'),
                schedule=one_of(CHOICES['schedule'], 'schedule'), lr_warmup=whole_number(0),
                label_smoothing=number(strict=False), pretrained=yes_or_no)
 _USUAL = {f.name: f.default for f in fields(Run) if f.name in _CHOSEN}
+_OF_240 = 'warmup', 'before_epochs' # of a shorter training the same share
 _maybe_count, _not_negative = maybe(whole_number()), number(strict=False)
 _FIELDS = dict(
     dataset=text, teacher=text, student=check_model, method=_method, seed=whole_number(0, 2**63-1),
@@ -117,13 +117,13 @@ def published(self:Run)->Published:
 @patch(as_prop=True)
 def _usual(self:Run):
     usual = hyper_defaults(self.method)
-    if 'warmup' not in usual or user_made(self.method): return usual
-    return usual | {'warmup': max(1, round(self.epochs/12))}
+    if user_made(self.method): return usual
+    return usual | {k: max(1, round(self.epochs*usual[k]/240)) for k in _OF_240 if k in usual}
 
 @patch(as_prop=True)
 def objective(self:Run)->'Objective':
     "A fresh objective"
-    own = {k: v for k, v in self._usual.items() if k == 'warmup'} | dict(self.hyper)
+    own = {k: v for k, v in self._usual.items() if k in _OF_240} | dict(self.hyper)
     return smoothed(objective(self.method, self.scales, self.gamma, **own), self.label_smoothing)
 
 @patch(as_prop=True)
@@ -158,7 +158,7 @@ def _settings(run):
 def used(self:Run)->dict:
     "The hyper-parameters in which papers differ, as this run has them; `clip` 0: no clipping"
     every, recipe = self._usual | dict(self.hyper), self.recipe
-    shown = {k: every[k] for k in ('dkd_beta', 'warmup', 'ce_weight', 'kd_weight') if k in every}
+    shown = {k: every[k] for k in ('dkd_beta', *_OF_240, 'ce_weight', 'kd_weight') if k in every}
     shown |= {k: v for k, v in self.hyper if k == 'T'} | dict(clip=recipe.clip or 0., lr=recipe.lr)
     own = {k: getattr(self, k) for k, usual in _USUAL.items() if getattr(self, k) != usual}
     return dict(follows=self.published.follows, **shown, **own)
@@ -170,9 +170,9 @@ def used_line(run:Run)->str:
     "`sd_dkd: as in SDD; β of DKD 8, warm-up 20 of 240 epochs, gradient clipped at 40, lr 0.05`"
     used = run.used
     said = dict(dkd_beta='β of DKD {:g}', warmup=f'warm-up {{:g}} of {run.epochs} epochs',
-                ce_weight='weight of CE {:g}', kd_weight='of KD {:g}', T='T {:g}',
+                before_epochs='{:g} epochs before it', ce_weight='weight of CE {:g}', T='T {:g}',
                 clip='gradient clipped at {:g}' if used['clip'] else 'no clipping', lr='lr {:g}',
-                **CHOSEN_SAID)
+                kd_weight='of KD {:g}', **CHOSEN_SAID)
     parts = ', '.join(said[k].format(v) for k, v in used.items() if k in said)
     return f"{run.method}: as in {used['follows']}; {parts}"
 
