@@ -27,8 +27,9 @@ def whole_number(low:int=1, high:int=10**9):
     "A reader of whole numbers from `low` to `high`"
     def read(value):
         n = _as_float(value)
-        if not low <= n <= high or n != int(n):
-            raise ValueError(f'a whole number from {low} to {high}')
+        by_digits = not isinstance(value, str) or value.strip().isdecimal() # not as '1e3'
+        if math.isfinite(n) and n == int(n): n = int(value if by_digits else n) # with all digits
+        if not low <= n <= high or n % 1: raise ValueError(f'a whole number from {low} to {high}')
         return int(n)
     return read
 

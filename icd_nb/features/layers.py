@@ -79,8 +79,8 @@ def first_tensor(out):
     return out
 
 @contextmanager
-def record(model:nn.Module, layers # names as for `hooked`; `avgpool:in` is what goes into `avgpool`,
-          ): # and `layer3:pre` what the ReLU got that ends `layer3`
+def record(model:nn.Module, layers # names as for `hooked`; `avgpool:in` is the input of `avgpool`,
+          ): # `layer3:pre` what the ReLU got that ends `layer3`
     "A dictionary `layer name → its output`, filled anew by every forward pass inside the block"
     feats, seen, wanted = {}, {}, set(layers)
     relus = LastReLU() if any(n.endswith(':pre') for n in layers) else None

@@ -10,7 +10,7 @@ import torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor
 from .layers import head_input, spatial_size, stages, vec
-from .maps import FeatureTerm, beside_ce, same_size
+from .maps import FeatureTerm, before_relu, beside_ce, same_size
 from ..losses import method
 from ..params import checked, from_0
 from ..pooling import cell_means
@@ -148,8 +148,9 @@ class ReviewKD(FeatureTerm):
         self.warmup = checked(warmup, from_0, 'ReviewKD: warmup')
     def factor(self, epoch): return part_at(epoch, self.warmup)
     def default_layers(self, student, teacher, x):
+        own, theirs = zip(*super().default_layers(student, teacher, x))
         last = head_input(student, x), head_input(teacher, x)
-        return [*super().default_layers(student, teacher, x), last]
+        return [*zip(own, before_relu(teacher, x, theirs)), last]
     def pairs(self, s, t):
         *maps, (fs, ft) = super().pairs(s, t)
         return [*maps, (vec(fs)[...,None,None], vec(ft)[...,None,None])]
