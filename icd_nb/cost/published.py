@@ -17,6 +17,7 @@ from ..data import Augment, ImageData, train_batches
 from ..data.batches import exact_device
 from ..data.augment import IMAGENET_MEAN, IMAGENET_STD
 from ..scores import Scores
+from ..earlier import student_before
 from ..features.layers import record
 from ..losses import objective
 from ..recipe import Recipe
@@ -180,6 +181,8 @@ def fast_step(teacher, students:list, # networks
            for net, m in zip(students, methods)]
     with speed.running(device):
         batch = next(train_batches(data, bs, 0, 0, device=device))
+        for first in filter(None, map(student_before, sts)): # what they need of it is there then
+            prepare_all([first], data, teacher, batch, device, speed)
         teacher, step = prepare_all(sts, data, teacher, batch, device, speed)
     for st in sts: st.begin(1)
     def once(batch):

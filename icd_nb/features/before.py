@@ -146,7 +146,7 @@ class FT(FeatureTerm):
 
 # %% ../../nbs/07d_before.ipynb #before-methods
 @method('fsp')
-@published('FSP', follows='RepDistiller', table='features', clip=None)
+@published('FSP', follows='RepDistiller', table='other', clip=None)
 def _fsp(scales, gamma, before_epochs=30, with_kd=0., **hyper):
     "CVPR 2017, as in RepDistiller: 30 epochs of FSP, then cross entropy alone"
     return beside_ce(1., Before(FSP(), before_epochs), with_kd=with_kd, **hyper)
