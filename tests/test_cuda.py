@@ -30,7 +30,7 @@ def student(method, bs=32, net='resnet8', epochs=1, model=None, **kw):
     hyper = dict(hints=['layer1.0', 'layer2.0']) if method.endswith('hints') else {}
     if 'crd' in method or method == 'wcord': hyper['negatives'] = 16
     recipe = Recipe(epochs=epochs, bs=bs, lr=2**-7)
-    return Student(model or create_model(net, 10, seed=1), objective(method, **known(method, warmup=2), **hyper), recipe=recipe, name=method)
+    return Student(model or create_model(net, 10, seed=1), objective(method, **known(method, warmup=2, before_epochs=1), **hyper), recipe=recipe, name=method)
 
 def ends(students, data, card, teacher, **speed):
     fit_many(students, data, teacher, device=card, speed=Speed(**speed))

@@ -1,5 +1,6 @@
 "The GPU of a Mac on a machine without one: trainings, scores and choices give there what they give on the CPU"
 import pytest, torch
+from conftest import known
 from torch.utils.data import TensorDataset
 from icd_nb.cache import cache_teacher
 from icd_nb.data.batches import toy_data
@@ -23,7 +24,7 @@ def toy(size=32, n=12): return toy_data(n, 8, size, 4)
 
 def trained(method, device, data=None, teacher=None, bs=12):
     "The loss of one epoch, term by term, and of the test"
-    student = Student(net(), objective(method), recipe=Recipe(epochs=1, bs=bs))
+    student = Student(net(), objective(method, **known(method, before_epochs=1)), recipe=Recipe(epochs=1, bs=bs))
     fit(student, data or toy(), teacher or net('resnet14'), device=device, speed=FP32)
     return [*student.history[0]['terms'].values(), student.history[0]['test_loss']]
 

@@ -6,9 +6,9 @@
 __all__ = ['Before', 'flow', 'FSP', 'boundary_loss', 'AB', 'conv_row', 'Paraphrase', 'FT']
 
 # %% ../../nbs/07d_before.ipynb #before-imports
-import torch, torch.nn as nn, torch.nn.functional as F
+import torch.nn as nn, torch.nn.functional as F
 from torch import Tensor
-from .layers import pair_stages, stages
+from .layers import stages
 from .maps import (
     FeatureTerm, FitNet, attention_map, before_relu, beside_ce, regressor, same_size)
 from ..losses import CE, KD, method

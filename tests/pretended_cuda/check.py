@@ -23,17 +23,17 @@ torch.manual_seed(0)
 BS, N = 4, 10 # two whole batches and a short one
 x, y = torch.randint(256, (N, 32, 32, 3), dtype=torch.uint8), torch.arange(N) % 5
 data = ImageData('noise', x, y, x[:8], y[:8], [str(i) for i in range(5)], Augment(32, pad=1))
-SMALL = dict(recipe=Recipe(epochs=1, bs=BS, lr=2**-7)) # the same number in single precision, in which a recording reads it
+SMALL = Recipe(epochs=1, bs=BS, lr=2**-7, drops=()) # the same number in single precision, in which a recording reads it
 
 def teacher(): return create_model('resnet8', 5, seed=0)
 
-def student(name, term=None):
+def student(name, term=None, epochs=1):
     "A student of a method, or of a term beside the labels"
     hyper = dict(hints=['layer1.0', 'layer2.0']) if name.endswith('hints') else {}
     if 'crd' in name or name == 'wcord': hyper['negatives'] = 4
-    if term is None and 'warmup' in hyper_defaults(name): hyper['warmup'] = 2
+    if term is None: hyper |= {k: v for k, v in dict(warmup=2, before_epochs=1).items() if k in hyper_defaults(name)}
     learns = objective(name, **hyper) if term is None else Objective(CE(), term)
-    return Student(create_model('resnet8', 5, seed=1), learns, name=name, **SMALL)
+    return Student(create_model('resnet8', 5, seed=1), learns, name=name, recipe=replace(SMALL, epochs=epochs))
 
 class Watch:
     "Takes the place of a function that makes a step, and notes what waits when a batch of the same size has been before"
@@ -70,9 +70,9 @@ def train(students, card, speed, data=data, teacher=teacher):
     about = dict(waits=Watch.waited, warnings=sorted({str(o.message).splitlines()[0] for o in said}), recorded=made, errors=[st.error for st in students if st.error])
     return ends, about
 
-def compare(names, card, data=data, teacher=teacher, precision='fp32'):
+def compare(names, card, data=data, teacher=teacher, precision='fp32', epochs=1):
     "A training by replays beside the same one operation by operation"
-    ends, about = zip(*[train([student(n) for n in names], card, Speed(precision, graph=graph), data, teacher) for graph in (True, False)])
+    ends, about = zip(*[train([student(n, epochs=epochs) for n in names], card, Speed(precision, graph=graph), data, teacher) for graph in (True, False)])
     start = torch.cat([v.double().flatten() for v in student(names[0]).model.state_dict().values()])
     replayed, plain = about
     return dict(replayed, waits_plain=plain['waits'], plain_warnings=plain['warnings'],
@@ -141,11 +141,11 @@ def empty_graph():
 
 if __name__ == '__main__':
     mapped = replace(data, mapped=True)
-    whole = replace(data, train_x=x[:2*BS], train_y=y[:2*BS]) # the short batch is the others' business: 33 methods take their time
+    whole = replace(data, train_x=x[:2*BS], train_y=y[:2*BS]) # the short batch is the others' business: 41 methods take their time
     jobs = dict(
         all=lambda: compare([*METHODS], 'cuda:1', whole),
         one=lambda: compare(['mgd'], 'cuda:0', mapped, precision='bf16'),
-        several=lambda: compare(['kd', 'icd_dkd', 'mgd'], 'cuda:1', mapped, precision='bf16'),
+        several=lambda: compare(['kd', 'icd_dkd', 'mgd', 'ft'], 'cuda:1', mapped, precision='bf16', epochs=2),
         cached=lambda: cached(False), cached_on_host=lambda: cached(True), evaluation=evaluation, hints=hints,
         controls=lambda: {**{t.name: refused(t) for t in (Reads(), Mixes(), Masks(), Sends(), Draws())}, 'empty': empty_graph()})
     names = sys.argv[1:] or [*jobs]

@@ -184,5 +184,16 @@ class Recording(torch.cuda.CUDAGraph):
         with torch.no_grad(): compute_again(self.operations)
 
 torch.cuda.CUDAGraph = torch.cuda.graphs.CUDAGraph = Recording
-torch.__future__.set_overwrite_module_params_on_conversion(True)
+torch.__future__.set_overwrite_module_params_on_conversion(True) # a parameter cannot become one of these otherwise
+
+convert = torch.nn.Module._apply
+def stays(self, *args, **kwargs):
+    "A parameter that is there already stays the one that the optimizer knows, as on a GPU"
+    before = {k: p for k, p in self._parameters.items() if isinstance(p, OnCuda)}
+    convert(self, *args, **kwargs)
+    for k, old in before.items():
+        new = self._parameters[k]
+        if isinstance(new, OnCuda) and new.host.data_ptr() == old.host.data_ptr(): self._parameters[k] = old
+    return self
+torch.nn.Module._apply = stays
 torch.backends.cudnn.enabled = False
