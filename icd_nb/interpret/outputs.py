@@ -82,7 +82,8 @@ def outputs(model:nn.Module, # as it is
     return Outputs(*parts, scorer.scales)
 
 # %% ../../nbs/10b_outputs.ipynb #outputs-fit
-OUTPUTS = is_a(Outputs, 'what a network says about images, from outputs(model, data)') # for `checked`
+# what `checked` looks for
+OUTPUTS = is_a(Outputs, 'what a network says about images, from outputs(model, data)')
 
 def same_images(*outs, data=None): # `Outputs`; an image set that they may be of
     "Refuse outputs that are about different images or classes, or about others than the data's"
