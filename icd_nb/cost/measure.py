@@ -74,7 +74,7 @@ def _kept_bytes(step)->int:
     return sum(seen.values())
 
 def peak_bytes(step, device)->int:
-    "The most memory of a GPU that a step takes beyond what it found; on a CPU `_kept_bytes`"
+    "The most memory of a GPU that a step takes beyond what it found; on a CPU what autograd keeps"
     if torch.device(device).type != 'cuda': return _kept_bytes(step)
     _wait_for(device)
     torch.cuda.reset_peak_memory_stats(device)
