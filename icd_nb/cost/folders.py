@@ -54,8 +54,8 @@ class MemoryWatch:
 
     def look(self):
         children = [o.pid for o in multiprocessing.active_children()]
-        self.rows.append((time.monotonic(), _held_bytes(os.getpid()), sum(map(_held_bytes, children)),
-                          len(children)))
+        theirs = sum(map(_held_bytes, children))
+        self.rows.append((time.monotonic(), _held_bytes(os.getpid()), theirs, len(children)))
 
     def mark(self, *_): # the end of an epoch, which has one look at least
         self.look()

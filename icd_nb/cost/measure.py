@@ -153,7 +153,8 @@ def reason(name:str, plain:dict, fast:dict, target:float)->str: # Markdown
         most = ', '.join(f'{100*v/F:.0f} % are {k}' for k, v in [*fast.items()][:3])
         return (f"**{name}**: the plain way works in other processes; "
                 f"of the fast way's {F:.1f} ms, {most}.")
-    said = [_too_long(kind, plain, fast, over) for kind, over in _excess(plain, fast, target).items()
+    longer = _excess(plain, fast, target)
+    said = [_too_long(kind, plain, fast, over) for kind, over in longer.items()
             if over > .05*F/target]
     return (f"**{name}**: of {P:.1f} ms the target ×{target:g} leaves {P/target:.1f} ms; the "
             f"profiled fast way takes {F:.1f} ms. {'; '.join(said) or 'Nothing stands out'}.")
