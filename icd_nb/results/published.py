@@ -125,6 +125,7 @@ def published_figure(run:Run)->dict: # None where there is none
     known = figures_of(run)
     return dict(known[0], epoch=epoch_of(known[0])) if known else None
 
+# %% ../../nbs/11b_published.ipynb #published-alone
 def published_alone(dataset, name, who='student')->dict: # None where there is none
     "The published accuracy of a network trained alone; `who`: as a table's student or its teacher"
     where = {'dataset': paper_name(dataset), who: paper_name(name)}
