@@ -48,23 +48,27 @@ class Bench:
         self.batch = next(train_batches(self.resident, bs, device=device))
         self.plain_x = self.batch.x.contiguous()
 
-    def ways(self, compiled=None)->dict: # name → `Speed`
-        "The fast ways; the compiled ones in these precisions only, by default in the usual one"
-        which = self.precisions[-1:] if compiled is None else compiled
-        ways = {f'fast {k}': Speed(k) for k in self.precisions}
-        if self.compiled != 'all': return ways
-        return ways | {f'compiled {k}': Speed(k, compile=True) for k in which}
+# %% ../../nbs/13c_cost_jobs.ipynb #bench-race
+@patch
+def ways(self:Bench, compiled=None)->dict: # name → `Speed`
+    "The fast ways; the compiled ones in these precisions only, by default in the usual one"
+    which = self.precisions[-1:] if compiled is None else compiled
+    ways = {f'fast {k}': Speed(k) for k in self.precisions}
+    if self.compiled != 'all': return ways
+    return ways | {f'compiled {k}': Speed(k, compile=True) for k in which}
 
-    def race(self, part:str, jobs:dict, items=1, rounds=None)->dict:
-        "Race the jobs, and keep the outcome under the name of the part"
-        took = race(jobs, rounds or self.rounds, device=self.device, seconds=self.seconds)
-        self.found[part] = compare(took, items=items)
-        return self.found[part]
+@patch
+def race(self:Bench, part:str, jobs:dict, items=1, rounds=None)->dict:
+    "Race the jobs, and keep the outcome under the name of the part"
+    took = race(jobs, rounds or self.rounds, device=self.device, seconds=self.seconds)
+    self.found[part] = compare(took, items=items)
+    return self.found[part]
 
-    def ratio(self, part, way='fast')->str: # such as `×2.10`
-        "How many times faster than the plain way"
-        ratio = self.found.get(part, {}).get(way, {}).get('ratio')
-        return f'×{ratio:.2f}' if ratio else 'not measured'
+@patch
+def ratio(self:Bench, part, way='fast')->str: # such as `×2.10`
+    "How many times faster than the plain way"
+    ratio = self.found.get(part, {}).get(way, {}).get('ratio')
+    return f'×{ratio:.2f}' if ratio else 'not measured'
 
 # %% ../../nbs/13c_cost_jobs.ipynb #batches-jobs
 def _drain(batches):
