@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from PIL import Image
+from fastcore.basics import patch
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
@@ -75,19 +76,22 @@ class MemoryWatch:
         self.thread.join()
         self.look()
 
-    @property
-    def frame(self)->pd.DataFrame: # `seconds`, MB of `main` and `decoders`, the `number` of these
-        frame = pd.DataFrame(self.rows, columns=['seconds', 'main', 'decoders', 'number'])
-        frame[['main', 'decoders']] /= 1e6
-        return frame.assign(seconds=frame.seconds - frame.seconds[0])
+# %% ../../nbs/13e_folder_cost.ipynb #memory-frame
+@patch(as_prop=True)
+def frame(self:MemoryWatch)->pd.DataFrame: # `seconds`, MB of `main`, of `decoders`, their `number`
+    "What was seen, one row for each look"
+    frame = pd.DataFrame(self.rows, columns=['seconds', 'main', 'decoders', 'number'])
+    frame[['main', 'decoders']] /= 1e6
+    return frame.assign(seconds=frame.seconds - frame.seconds[0])
 
-    @property
-    def by_epoch(self)->pd.DataFrame: # one row per epoch: the most MB that all had in it
-        frame = self.frame
-        ends = np.array(self.marks) - self.rows[0][0]
-        epoch = np.searchsorted(ends, frame.seconds) + 1
-        most = (frame.main + frame.decoders).groupby(epoch).max()
-        return most[most.index <= len(ends)].rename_axis('epoch').rename('MB').reset_index()
+@patch(as_prop=True)
+def by_epoch(self:MemoryWatch)->pd.DataFrame: # one row per epoch: the most MB that all had in it
+    "The most memory of each epoch"
+    frame = self.frame
+    ends = np.array(self.marks) - self.rows[0][0]
+    epoch = np.searchsorted(ends, frame.seconds) + 1
+    most = (frame.main + frame.decoders).groupby(epoch).max()
+    return most[most.index <= len(ends)].rename_axis('epoch').rename('MB').reset_index()
 
 # %% ../../nbs/13e_folder_cost.ipynb #plot-memory
 def plot_memory(watch:MemoryWatch, whole:float, # MB of all pictures, decoded
