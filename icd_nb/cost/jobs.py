@@ -11,7 +11,7 @@ from itertools import cycle
 import torch
 from fastcore.basics import patch
 from torch import nn
-from .measure import compare, profile, profile_table, race, reason
+from .measure import compare, race
 from .published import (PlainImages, PlainLoss, PlainScorer, fast_step, noise_data,
                                    plain_evaluate, plain_loader, published_step, smooth_jpegs)
 from ..data import test_batches, train_batches
@@ -24,11 +24,12 @@ from ..recipe import default_lr
 from ..bf16 import has_bf16
 from ..speed import Speed, loss_and_gradients
 
-# %% ../../nbs/13c_cost_jobs.ipynb #bench
+# %% ../../nbs/13c_cost_jobs.ipynb #new-network
 NINE = [f'{a}{b}' for b in ('kd', 'dkd', 'nkd') for a in ('', 'sd_', 'icd_')] # methods of a table
 
 def new_network(name, seed=0): return create_model(name, 100, seed=seed)
 
+# %% ../../nbs/13c_cost_jobs.ipynb #bench
 class Bench:
     "The jobs of the benchmark, and what was found"
     def __init__(self, device, bs:int=64,
@@ -47,23 +48,27 @@ class Bench:
         self.batch = next(train_batches(self.resident, bs, device=device))
         self.plain_x = self.batch.x.contiguous()
 
-    def ways(self, compiled=None)->dict: # name → `Speed`
-        "The fast ways; the compiled ones in these precisions only, by default in the usual one"
-        which = self.precisions[-1:] if compiled is None else compiled
-        ways = {f'fast {k}': Speed(k) for k in self.precisions}
-        if self.compiled != 'all': return ways
-        return ways | {f'compiled {k}': Speed(k, compile=True) for k in which}
+# %% ../../nbs/13c_cost_jobs.ipynb #bench-race
+@patch
+def ways(self:Bench, compiled=None)->dict: # name → `Speed`
+    "The fast ways; the compiled ones in these precisions only, by default in the usual one"
+    which = self.precisions[-1:] if compiled is None else compiled
+    ways = {f'fast {k}': Speed(k) for k in self.precisions}
+    if self.compiled != 'all': return ways
+    return ways | {f'compiled {k}': Speed(k, compile=True) for k in which}
 
-    def race(self, part:str, jobs:dict, items=1, rounds=None)->dict:
-        "Race the jobs, and keep the outcome under the name of the part"
-        took = race(jobs, rounds or self.rounds, device=self.device, seconds=self.seconds)
-        self.found[part] = compare(took, items=items)
-        return self.found[part]
+@patch
+def race(self:Bench, part:str, jobs:dict, items=1, rounds=None)->dict:
+    "Race the jobs, and keep the outcome under the name of the part"
+    took = race(jobs, rounds or self.rounds, device=self.device, seconds=self.seconds)
+    self.found[part] = compare(took, items=items)
+    return self.found[part]
 
-    def ratio(self, part, way='fast')->str: # such as `×2.10`
-        "How many times faster than the plain way"
-        ratio = self.found.get(part, {}).get(way, {}).get('ratio')
-        return f'×{ratio:.2f}' if ratio else 'not measured'
+@patch
+def ratio(self:Bench, part, way='fast')->str: # such as `×2.10`
+    "How many times faster than the plain way"
+    ratio = self.found.get(part, {}).get(way, {}).get('ratio')
+    return f'×{ratio:.2f}' if ratio else 'not measured'
 
 # %% ../../nbs/13c_cost_jobs.ipynb #batches-jobs
 def _drain(batches):
@@ -77,6 +82,7 @@ def batch_jobs(self:Bench)->dict:
     def fast(): _drain(train_batches(self.resident, self.bs, device=self.device, reuse=True))
     return dict(plain=lambda: _drain(loader), fast=fast)
 
+# %% ../../nbs/13c_cost_jobs.ipynb #cub-jobs
 @patch
 def cub_jobs(self:Bench, folder, n:int)->dict:
     "Crops of 224: from JPEG files, and from an array of bytes that is mapped into memory"
@@ -90,6 +96,7 @@ def cub_jobs(self:Bench, folder, n:int)->dict:
     def fast(): _drain(train_batches(stored, self.bs, device=self.device, reuse=True))
     return dict(plain=lambda: _drain(loader), fast=fast)
 
+# %% ../../nbs/13c_cost_jobs.ipynb #test-jobs
 @patch
 def test_batch_jobs(self:Bench)->dict:
     "The images of a test set"
@@ -157,6 +164,7 @@ def head_jobs(self:Bench, name)->dict:
         return run
     return dict(plain=job(PlainScorer(head)), fast=job(Scorer(head)))
 
+# %% ../../nbs/13c_cost_jobs.ipynb #teacher-jobs
 @patch
 def teacher_jobs(self:Bench, name)->dict:
     "One teacher's forward pass, each way"
@@ -193,6 +201,7 @@ def loop_jobs(self:Bench, teacher, student)->tuple: # jobs; way → seconds of c
         jobs[k], took[k] = (lambda one=one: fast(one)), st.compile_seconds
     return jobs, took
 
+# %% ../../nbs/13c_cost_jobs.ipynb #many-jobs
 @patch
 def many_jobs(self:Bench, teacher, student, n:int,
               compiled=(), # precisions of the compiled students
@@ -211,39 +220,10 @@ def many_jobs(self:Bench, teacher, student, n:int,
         jobs[k] = lambda one=one: one(self.batch)
     return jobs
 
+# %% ../../nbs/13c_cost_jobs.ipynb #step-job
 @patch
 def step_job(self:Bench, teacher, student, method=None, speed=Speed()):
     "The fast step of one student"
     step, _ = fast_step(new_network(teacher, 1), [new_network(student)], [method or self.method],
                         self.images, self.bs, device=self.device, speed=speed)
     return lambda: step(self.batch)
-
-# %% ../../nbs/13c_cost_jobs.ipynb #explain
-@patch
-def _jobs_of(self:Bench, part,
-            cub=None # the fast job of the crops of CUB, which needs its files
-           )->dict:
-    "The jobs of a part, by its name"
-    kind, name = part.split()[0], part.split()[-1]
-    if kind == 'loss': return self.loss_jobs(name)
-    if kind == 'head': return self.head_jobs(name)
-    if kind == 'step': return self.loop_jobs(*name.split('-'))[0]
-    if 'methods' in part:
-        compiled = [k for k in self.precisions if f'compiled {k}' in self.found.get(part, {})]
-        return self.many_jobs(*name.split('-'), int(kind), compiled)
-    if part == 'cub batches': return dict(fast=cub)
-    return dict(fast=(self.batch_jobs() if part == 'batches' else self.test_batch_jobs())['fast'])
-
-@patch
-def explain(self:Bench, missed:dict, # a target: name, part, way, target
-            cub=None)->str: # Markdown
-    "A missed target: the reason in a sentence, and the profiles as a table"
-    part, way = missed['part'], missed['way']
-    made = self._jobs_of(part, cub)
-    jobs = {k: made[k] for k in ('plain', way) if k in made}
-    for job in jobs.values(): job() # the first time is not the usual one
-    n = 30 if part.startswith(('loss', 'head')) else 1
-    profiles = {k: profile(job, n, self.device) for k, job in jobs.items()}
-    said = reason(f"{missed['name']} ({part}, {way})", profiles.get('plain', {}), profiles[way],
-                  missed['target'])
-    return f'{said}\n\n{profile_table(profiles)}'

@@ -11,7 +11,8 @@ import torch
 from fastcore.basics import patch
 from ..core import runs_home
 from .jobs import NINE, Bench, new_network
-from .measure import busy_share, matrix_rate, peak_bytes, profile, profile_table, step_flops
+from .measure import (
+    busy_share, matrix_rate, peak_bytes, profile, profile_table, reason, step_flops)
 from .parts import CostParts
 from .published import published_step
 from .runs import (
@@ -42,6 +43,7 @@ def steps(self:CostReport)->str:
     header = '', 'loop', 'ms per step', 'steps/s', 'images/s', 'ratio', 'quartiles', 'compiling'
     return markdown_table(header, rows)
 
+# %% ../../nbs/13g_cost_report.ipynb #cost-where
 @patch
 def where_time_goes(self:CostReport)->str:
     "A step of the first pair by kind of operation"
@@ -122,6 +124,7 @@ def methods(self:CostReport)->str:
     header = [pair_name(t, s), 'ms per batch', 'MB', 'the paper: ms per batch']
     return markdown_table(header, _method_rows(took, each, 'time_ms_per_batch'))
 
+# %% ../../nbs/13g_cost_report.ipynb #cost-cub-methods
 @patch
 def cub_methods(self:CostReport)->str:
     "The nine methods at 224 pixels"
@@ -137,6 +140,7 @@ def cub_methods(self:CostReport)->str:
     header = [f'{pair_name(t, s)}, {size}×{size}', 'ms per batch', 'MB', 'the paper: s per batch']
     return markdown_table(header, _method_rows(took, each, 'time_s_per_batch'))
 
+# %% ../../nbs/13g_cost_report.ipynb #cost-graphs
 @patch
 def graphs(self:CostReport)->str:
     "A step as one CUDA graph"
@@ -152,6 +156,34 @@ def graphs(self:CostReport)->str:
                   f"{100*o['busy']:.0f} %", f"{o['bytes']/1e6:.0f}"] for k, o in took.items()]
     return markdown_table(['', 'step', 'ms', 'ratio', 'GPU busy', 'MB'], rows)
 
+# %% ../../nbs/13g_cost_report.ipynb #explain
+@patch
+def _jobs_of(self:CostReport, part)->dict:
+    "The jobs of a part, by its name"
+    bench, kind, name = self.bench, part.split()[0], part.split()[-1]
+    if kind == 'loss': return bench.loss_jobs(name)
+    if kind == 'head': return bench.head_jobs(name)
+    if kind == 'step': return bench.loop_jobs(*name.split('-'))[0]
+    if 'methods' in part:
+        compiled = [k for k in bench.precisions if f'compiled {k}' in self.found.get(part, {})]
+        return bench.many_jobs(*name.split('-'), int(kind), compiled)
+    if part == 'cub batches': return dict(fast=self.cub) # needs the files that it was raced with
+    return dict(fast=(bench.batch_jobs() if part == 'batches' else bench.test_batch_jobs())['fast'])
+
+@patch
+def _explain(self:CostReport, missed:dict # a target: name, part, way, target
+            )->str: # Markdown
+    "A missed target: the reason in a sentence, and the profiles as a table"
+    part, way = missed['part'], missed['way']
+    made = self._jobs_of(part)
+    jobs = {k: made[k] for k in ('plain', way) if k in made}
+    for job in jobs.values(): job() # the first time is not the usual one
+    n = 30 if part.startswith(('loss', 'head')) else 1
+    profiles = {k: profile(job, n, self.device) for k, job in jobs.items()}
+    said = reason(f"{missed['name']} ({part}, {way})", profiles.get('plain', {}), profiles[way],
+                  missed['target'])
+    return f'{said}\n\n{profile_table(profiles)}'
+
 # %% ../../nbs/13g_cost_report.ipynb #cost-targets
 @patch
 def judge(self:CostReport)->list: # as of `judge_targets`
@@ -165,5 +197,5 @@ def judge(self:CostReport)->list: # as of `judge_targets`
 @patch
 def missed(self:CostReport, judged)->list: # of Markdown
     "Why each missed target is missed"
-    found = [self.bench.explain(o, self.cub) for o in judged if o['met'] is False]
+    found = [self._explain(o) for o in judged if o['met'] is False]
     return found or ['No target is missed.']

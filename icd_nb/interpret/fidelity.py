@@ -35,6 +35,7 @@ def cells_cka(student:Outputs, teacher:Outputs)->dict: # scale → CKA
     return {m: float(linear_cka(rows(student, cells), rows(teacher, cells)))
             for m, cells in student.slices.items()}
 
+# %% ../../nbs/10e_fidelity.ipynb #agreement
 def agreement(student:Outputs, teacher:Outputs)->float: # in percent
     "How many images both put into the same class"
     same_images(student, teacher)

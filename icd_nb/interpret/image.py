@@ -45,7 +45,7 @@ def score_map(model:nn.Module, # as it is
     scores = scores.unflatten(0, (len(x), -1))[:,1:].transpose(1, 2)
     return scores.unflatten(2, forward.fmap.shape[2:])
 
-# %% ../../nbs/10a_one_image.ipynb #plot-score-maps
+# %% ../../nbs/10a_one_image.ipynb #pixels
 def _show(ax, picture, **kw):
     ax.imshow(picture, **kw)
     ax.set_xticks([]); ax.set_yticks([])
@@ -59,14 +59,7 @@ def pixels(x:torch.Tensor, # normalised images `[B,3,S,S]`
     mean, std = (torch.tensor(v).view(3,1,1) for v in (augment.mean, augment.std))
     return (x.cpu()*std + mean).clamp(0, 1).permute(0,2,3,1)
 
-def _asked(who, models, x)->dict: # name → network, for one image
-    if not (isinstance(x, torch.Tensor) and x.ndim == 4 and len(x) == 1 and x.is_floating_point()):
-        raise ValueError(f"{who}: one image is a float tensor [1,3,S,S], such as images[:1], "
-                         f"not {kind_of(x)}")
-    return checked(models, named(network, 'networks'), f'{who}: models')
-
-def _label(who, y, classes): return checked(y, whole_number(0, len(classes)-1), f'{who}: y')
-
+# %% ../../nbs/10a_one_image.ipynb #gradient-map
 def _gradient(model, x, k): # `[S,S]`, largest over the colours
     with warnings.catch_warnings(): # captum's import asks for progress bars that nobody needs here
         warnings.simplefilter('ignore')
@@ -75,6 +68,16 @@ def _gradient(model, x, k): # `[S,S]`, largest over the colours
         found = attr.Saliency(model.eval()).attribute(x.clone().requires_grad_(), target=int(k))
     return found.abs().amax(1)[0]
 
+# %% ../../nbs/10a_one_image.ipynb #one-image-asked
+def _asked(who, models, x)->dict: # name → network, for one image
+    if not (isinstance(x, torch.Tensor) and x.ndim == 4 and len(x) == 1 and x.is_floating_point()):
+        raise ValueError(f"{who}: one image is a float tensor [1,3,S,S], such as images[:1], "
+                         f"not {kind_of(x)}")
+    return checked(models, named(network, 'networks'), f'{who}: models')
+
+def _label(who, y, classes): return checked(y, whole_number(0, len(classes)-1), f'{who}: y')
+
+# %% ../../nbs/10a_one_image.ipynb #plot-score-maps
 def plot_score_maps(models:dict, # name → network
                     x:torch.Tensor, # one image `[1,3,S,S]`
                     y:int, # its label
@@ -112,6 +115,7 @@ def _frames(ax, boxes, colours, names):
         ax.text(left+width/2-.5, top+height-.8, _in_lines(name), color='white', ha='center',
                 va='bottom', fontsize=5, bbox=dict(fc=colour, ec='none', pad=.5))
 
+# %% ../../nbs/10a_one_image.ipynb #plot-predictions
 def plot_predictions(models:dict, # name → network
                      x:torch.Tensor, # one image `[1,3,S,S]`
                      y:int, # its label

@@ -102,7 +102,7 @@ def plot_gains(said:dict, # name → `Outputs` of two models: before, after
     else: ax.set_xlabel('classes, sorted by gain')
     return fig, frame
 
-# %% ../../nbs/10c_test_set.ipynb #calibration
+# %% ../../nbs/10c_test_set.ipynb #ece
 def _confidence(out): # `[N]`
     return out.logits.double().softmax(1).amax(1)
 
@@ -115,23 +115,29 @@ def ece(out:Outputs, bins=15)->float: # in percent
     metrics = optional('torchmetrics.functional.classification', 'interpret', 'calibration')
     return 100*float(metrics.multiclass_calibration_error(p, out.y, K, n_bins=bins))
 
-def plot_reliability(said:dict # name → `Outputs`; names of methods get their colours
+# %% ../../nbs/10c_test_set.ipynb #plot-reliability
+def _colours(names)->list: # those of the methods, unless two of them are the same
+    found = [colour_of(name) for name in names]
+    if len({*found}) == len(found): return found
+    return [COLOURS[i % len(COLOURS)] for i in range(len(found))]
+
+def plot_reliability(said:dict # name → `Outputs`; methods have their usual colours
                     )->tuple: # the figure; a DataFrame: model, top-1, mean confidence, ECE
     "The reliability curves of the models"
     curve = optional('sklearn.calibration', 'interpret', 'a reliability curve').calibration_curve
     fig, ax = plt.subplots(figsize=(4, 3.6))
     ax.plot([0,1], [0,1], color='#999999', lw=.8, ls='--')
-    rows = []
-    for name, out in by_name(said, 'plot_reliability').items():
+    said, rows = by_name(said, 'plot_reliability'), []
+    for colour, (name, out) in zip(_colours(said), said.items()):
         right, sure = curve(out.right, _confidence(out), n_bins=10)
-        ax.plot(sure, right, 'o-', label=name, color=colour_of(name))
+        ax.plot(sure, right, 'o-', label=name, color=colour)
         rows.append(dict(model=name, top1=out.top1, ece=ece(out),
                          confidence=100*float(_confidence(out).mean())))
     ax.set(xlabel='confidence', ylabel='share of right answers', xlim=(0,1), ylim=(0,1))
     ax.legend()
     return fig, pd.DataFrame(rows)
 
-# %% ../../nbs/10c_test_set.ipynb #embedding
+# %% ../../nbs/10c_test_set.ipynb #embed
 def embed(features, # `[N,C]`
           how='tsne', # tsne or umap
           seed=0)->np.ndarray: # `[N,2]`
@@ -150,6 +156,7 @@ def _checked_features(features)->np.ndarray: # `[N,C]`
     raise ValueError("features are finite numbers [N,C] of four images or more, "
                      f"not {kind_of(features)}")
 
+# %% ../../nbs/10c_test_set.ipynb #neighbour-purity
 def neighbour_purity(features, y, k=10)->float: # in percent
     "How many of an image's `k` nearest neighbours have its label"
     features = _checked_features(features)
@@ -160,6 +167,7 @@ def neighbour_purity(features, y, k=10)->float: # in percent
     near = found.kneighbors(return_distance=False)
     return 100*float((np.asarray(y)[near] == np.asarray(y)[:,None]).mean())
 
+# %% ../../nbs/10c_test_set.ipynb #plot-embedding
 def plot_embedding(said:dict, # name → `Outputs`
                    data, how='tsne', seed=0
                   )->tuple: # the figure; a DataFrame: model, purity of the ten nearest neighbours

@@ -17,7 +17,7 @@ from .published import (
 from .run import Run
 from .tables import (
     main_group, our_texts, pair_heading, row_difference, runs_of, table_row, table_text)
-from .stats import plus_minus
+from .stats import outside_by_chance, plus_minus
 from ..scales import scale_sets
 
 # %% ../../nbs/12b_ablations.ipynb #variant
@@ -174,5 +174,5 @@ def ablations_in_words(pair:Run, frame)->str: # Markdown
     if not found: return ''
     where, n = escape_markdown(pair_title(pair)), len(found)
     return (f'{where}: {n} variants beside a standard, of which chance alone would put '
-            f'{.05*n:.1f} outside. The interval lies '
+            f'{outside_by_chance(n)} outside. The interval lies '
             f"{said('above 0', 'ahead')}, and {said('below 0', 'behind')}.")

@@ -61,11 +61,12 @@ def plot_beside(values:pd.DataFrame, # from `measured`; NaN: failed
     names = [method + _failed(values.loc[method]) for method in values.index]
     axs[0].set(yticks=range(len(values)), yticklabels=names, xlabel=what)
     axs[0].set_ylim(len(values)-.5, -.5)
-    axs[1].axvline(0, color='k', lw=1, ls=':')
+    if axs[1].lines: axs[1].axvline(0, color='k', lw=1, ls=':')
+    else: axs[1].set_xticks([]) # nothing to compare with
     axs[1].set(xlabel=f'less {base}, with the 95 % interval')
     return fig
 
-# %% ../../nbs/11j_beside.ipynb #train-beside
+# %% ../../nbs/11j_beside.ipynb #made
 def _made(make, seed): # a network with the weights of that seed
     try: inspect.signature(make).bind()
     except (TypeError, ValueError): make = None
@@ -77,6 +78,7 @@ def _made(make, seed): # a network with the weights of that seed
         torch.manual_seed(seed)
         return checked(make(), network, 'train_beside: what make() returns')
 
+# %% ../../nbs/11j_beside.ipynb #train-beside
 def train_beside(make, # a function that makes the student's network
                  objectives:dict, # method → objective
                  data, teacher, recipe, # as for `fit_many` and `Student`

@@ -17,7 +17,7 @@ from ..hints.points import HintPoints
 from ..registry import hyper_defaults
 from .export import export_table
 from .run import RUN_PARAMETERS, Run
-from .stats import mean_std, paired_difference, plus_minus
+from .stats import mean_std, outside_by_chance, paired_difference, plus_minus
 
 # %% ../../nbs/12k_choices.ipynb #distinct-choices
 def distinct_choices(hints:HintPoints, choices, # names in `CHOICES`
@@ -90,10 +90,10 @@ def _methods_and_all(frame): return [*frame.method.unique(), ALL]
 def choice_differences(frame)->pd.DataFrame: # method, against, difference (a `Difference`)
     "How much better the first choice is than each of the others"
     scores, (first, *others) = choice_scores(frame), frame.choice.unique()
-    return pd.DataFrame([
-        dict(method=method, against=choice,
-             difference=paired_difference(scores[method, first], scores[method, choice]))
-        for method in _methods_and_all(frame) for choice in others])
+    rows = [dict(method=method, against=choice,
+                 difference=paired_difference(scores[method, first], scores[method, choice]))
+            for method in _methods_and_all(frame) for choice in others]
+    return pd.DataFrame(rows, columns=['method', 'against', 'difference'])
 
 # %% ../../nbs/12k_choices.ipynb #choice-table
 def choice_table(frame, format='markdown')->str:
@@ -115,7 +115,8 @@ def plot_choices(frame):
                             layout='constrained')
     for ax, method in zip(axs[0], methods):
         for i, choice in enumerate(hinted): _plot_students(ax, i, scores[method, choice].dropna())
-        ax.axhline(scores[method, NO_HINTS].mean(), color='k', ls=':', lw=1)
+        if (method, NO_HINTS) in scores:
+            ax.axhline(scores[method, NO_HINTS].mean(), color='k', ls=':', lw=1)
         ax.set_title(method.replace('+', '\n+ '), fontsize=8)
         ax.set_xticks(range(len(hinted)), hinted, rotation=60, ha='right')
         ax.margins(x=.2)
@@ -157,7 +158,7 @@ def _outside_in_words(each): # how many intervals miss 0, and which
     said = (f'Of {len(each)} differences (a method, another choice) '
             f'over {max(d.pairs for d in each.difference)} seeds the interval lies above 0 '
             f"in {outcomes.count('ahead')} and below 0 in {outcomes.count('behind')}; "
-            f'chance alone puts one in twenty outside, here {.05*len(each):.1f}.')
+            f'chance alone puts one in twenty outside, here {outside_by_chance(len(each))}.')
     return said + (f' Outside: {", ".join(outside)}.' if outside else '')
 
 def _verdict(first, of_all, what): # what the mean of all methods says
@@ -211,7 +212,6 @@ def choices_in_words(frame)->list: # of paragraphs of Markdown
     "What the data say about the choice of layers, and about hints as such"
     first, found = frame.choice.iloc[0], choice_differences(frame)
     is_bare = found.against == NO_HINTS
-    said = [differences_in_words(first, found[~is_bare])] if not is_bare.all() else []
-    said += [differences_in_words(first, found[is_bare], 'whether there are hints'),
-             spread_in_words(frame)]
-    return [text for text in dict.fromkeys(said) if text]
+    parts = (found[~is_bare], _MATTERS), (found[is_bare], 'whether there are hints')
+    said = [differences_in_words(first, part, what) for part, what in parts if len(part)]
+    return [text for text in dict.fromkeys([*said, spread_in_words(frame)]) if text]

@@ -18,6 +18,7 @@ from .export import escape_markdown, export_table, for_humans
 from .published import (
     is_full_recipe, pair_name, pair_title, paper_name, published_run, same_pair)
 from .run import Run
+from .stats import outside_by_chance
 from .tables import (
     main_group, our_texts, pair_rows, row_difference, runs_of, table_row)
 from ..recipe import default_lr
@@ -122,7 +123,7 @@ def comparisons_in_words(pairs, frame, compared=_COMPARED)->str: # Markdown
     counts = ', '.join(f"{k} in {(found.outcome == k).sum()}"
                        for k in ('ahead', 'behind', 'not told apart'))
     lines = [f'Of {len(found)} comparisons at the last epoch with 95 % intervals: {counts}. '
-             f'Chance alone would put {.05*len(found):.1f} ahead or behind.', '']
+             f'Chance alone would put {outside_by_chance(len(found))} ahead or behind.', '']
     for row in found.itertuples():
         where, d = escape_markdown(pair_title(row.pair)), row.difference
         what = f'{paper_name(row.method)} against {paper_name(row.base)}'

@@ -26,7 +26,7 @@ from .report import (
     as_trial, make_lab, plan_text, plot_curves, plot_results, result_table, write_report)
 from .run import RUN_PARAMETERS, fill_parameters, planned_runs, teacher_run
 from ..scales import Choice
-from .stats import mean_std, paired_difference, plus_minus
+from .stats import mean_std, outside_by_chance, paired_difference, plus_minus
 from ..ranks import is_first, launched
 from .workers import open_workers
 
@@ -67,9 +67,10 @@ def _compared_in_words(found): # '' where there is nothing to compare
     seeds = f'{fewest}' if fewest == most else f'{fewest} to {most}'
     said = [f"{'; '.join(told)}."]*bool(told)
     said += [f"Not told apart: {', '.join(others)}."]*bool(others)
-    chance = f'; of {len(found)} such intervals {.05*len(found):.1f} would miss 0 by chance alone'
+    n = len(found)
+    chance = f'; of {n} such intervals {outside_by_chance(n)} would miss 0 by chance alone'
     return (f"{' '.join(said)} (Mean difference over {seeds} seeds, with its 95 % interval"
-            f"{chance*(len(found) > 1)}.)")
+            f"{chance*(n > 1)}.)")
 
 def _failed(results): # '' where none has
     every, done = (Counter(o['method'] for o in found) for found in

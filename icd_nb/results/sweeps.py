@@ -14,6 +14,7 @@ from .ablations import by_value
 from .export import export_table
 from .published import pair_name, published_run, same_pair
 from .run import Run
+from .stats import outside_by_chance
 from .tables import main_group, our_texts, row_difference, table_row
 
 # %% ../../nbs/12f_sweeps.ipynb #sweeps
@@ -69,7 +70,7 @@ def _pair_in_words(name, outcomes): # one sentence
         return '; '.join(found) or 'none'
     n = len(outcomes)
     return (f"{name}: {n} variant{'s'*(n > 1)}, of which chance alone would put "
-            f"{.05*n:.1f} outside. "
+            f"{outside_by_chance(n)} outside. "
             f"Ahead of SD-KD: {those('ahead')}. Behind: {those('behind')}.")
 
 # %% ../../nbs/12f_sweeps.ipynb #plot-sweeps
