@@ -35,7 +35,7 @@ def end(self:Student, epoch, data, teacher=None):
     if not rows.isfinite().all(): return self.fail(self._first_broken(rows, epoch), teacher)
     if what := self._not_finite():
         return self.fail(f"{what} was not finite at the end of epoch {epoch}", teacher)
-    try: test = evaluate(self.model, data, self.device)
+    try: test = evaluate(self.model, data, self.device, remark=False)
     except FloatingPointError as e: return self.fail(f"after epoch {epoch} {e}")
     if not math.isfinite(loss := test['loss']):
         return self.fail(f"after epoch {epoch} the cross entropy of the test images is {loss}")
