@@ -129,8 +129,8 @@ def _of_network(net, seen): # what it was made with, and its numbers where nothi
                                    if a[0] != '_' and a != 'training'}]
             for k, m in net.named_modules()]
     state = [o for o in net.state_dict().values() if isinstance(o, torch.Tensor)]
-    trained = any(o.requires_grad for o in net.parameters())
     own = [_described(type(m), seen) for m in net.modules()]
+    trained = any(o.requires_grad for o in net.parameters())
     return [made, own, [] if trained else [*map(_of_tensor, state)]]
 
 def _of_object(o, seen): # of the user's class, or one that only keeps values
@@ -168,8 +168,7 @@ def _of_value(o, seen): # of no function and no class
         return None if getattr(o, 'requires_grad', False) else as_setting(o)
     if isinstance(o, (bytes, complex, range, slice, PurePath, torch.dtype)): return repr(o)
     if isinstance(o, nn.Module): return _of_network(o, seen)
-    if not _holds(o): return None
-    if not inspect.ismodule(o): return _of_object(o, seen)
+    if not _holds(o) or not inspect.ismodule(o): return _of_object(o, seen) if _holds(o) else None
     return _described({k: v for k, v in vars(o).items() if k[:2] != '__'}, seen) # named alone
 
 def code_of(o # a class or a function
@@ -203,9 +202,9 @@ def as_setting(v): # an argument of a term
 
 # %% ../nbs/00e_sources.ipynb #network-code
 def _written(cls)->set: # attributes of `self` that its methods write to, after it was made
-    trees = [_tree(inspect.unwrap(f)) for c in cls.__mro__ if is_own(c) for k, f in vars(c).items()
-             if inspect.isfunction(f) and k != '__init__']
-    return {o.attr for tree in trees if tree for o in ast.walk(tree)
+    parts = [o for c in cls.__mro__ if is_own(c) for o in vars(c).items() if o[0] != '__init__']
+    trees = [_tree(inspect.unwrap(f)) for _, f in parts if inspect.isfunction(f)]
+    return {o.attr for tree in filter(None, trees) for o in ast.walk(tree)
             if isinstance(o, ast.Attribute) and isinstance(o.ctx, ast.Store)}
 
 def _own_part(m, seen)->dict: # of one layer; {} for one of PyTorch's
@@ -230,10 +229,11 @@ def _run_file(path):
     known = getattr(sys.modules.get(path.stem), '__file__', None)
     if known and Path(known).resolve() == path: return sys.modules[path.stem]
     main = sys.modules['__main__'] # it may be what runs now
-    if getattr(main, '__file__', None) and Path(main.__file__).resolve() == path: return main
+    if Path(getattr(main, '__file__', None) or '/').resolve() == path: return main
     if not os.path.isfile(path): raise ValueError(f"ICD_NB_OWN: there is no file {path}")
     if known or path.stem in _LIBRARIES: raise ValueError(
         f"ICD_NB_OWN: {path} has the name of another module, {path.stem}: give it one of its own")
+    sys.path.extend({str(path.parent)} - {*sys.path}) # it may import what lies beside it
     spec = spec_from_file_location(path.stem, path)
     module = sys.modules[path.stem] = module_from_spec(spec)
     try: spec.loader.exec_module(module)

@@ -148,6 +148,8 @@ def _read_safetensors(path)->tuple: # weights, and texts by name
 
 def read_checkpoint(path):
     "What is in a `.safetensors`, `.pth` or `.pt` file, read without running code from it"
+    if isinstance(path, dict): raise ValueError("weights are read from a file here: give its path; "
+        "tensors that are read already go into the network by model.load_state_dict(weights)")
     path = path_of(path, 'weights: path')
     if re.match(r'\w+:/', str(path)):
         raise ValueError(f"{path} is an address: download the file, and give its place here")
