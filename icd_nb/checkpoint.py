@@ -39,7 +39,8 @@ def claim(folder, about:dict, # the settings of the training
     "Make `folder` the place of this training; a `ValueError` if another one is in it"
     folder = Path(folder)
     note, taken = folder/'settings.json', [o for o in KEPT if (folder/o).exists()]
-    old = read_json(note) if note.exists() else None
+    try: old = read_json(note) if note.exists() else None
+    except ValueError: old = None # it is damaged
     if taken and not isinstance(old, dict):
         raise ValueError(f"the folder {folder} holds a training ({taken[0]}) without saying which "
                          "one (settings.json): name another folder, or delete this one")

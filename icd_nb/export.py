@@ -91,7 +91,11 @@ def _scores(out): return out if isinstance(out, torch.Tensor) else main_logits(o
 def check_file(path, format:str, net:nn.Module, x:torch.Tensor): # images `[B,3,H,W]`
     "A `ValueError` unless the file says of `x` what `net` says"
     want = _scores(net(x))
-    got = _scores(_READ[format](copy.deepcopy(net), x, path))
+    try: got = _scores(_READ[format](copy.deepcopy(net), x, path))
+    except (OSError, MemoryError, torch.OutOfMemoryError): raise
+    except Exception as e: raise ValueError( # of ONNX Runtime, of a program that is run
+        f"{path.name} is not written: as {format} {type(net).__name__} does not take 3 images, "
+        f"recorded with 2 ({next(iter(str(e).splitlines()), '')})") from None
     off, size = (got-want).abs().max().item(), want.abs().max().item()
     if not off <= 1e-4*max(size, 1.): raise ValueError(
         f"{path.name} is not written: as {format} this network gives other logits, "
@@ -122,7 +126,10 @@ def export_model(model:nn.Module, path, # ends in `.safetensors`, `.onnx` or `.p
         raise ValueError(f"{path} is not written: not finite: {', '.join(bad[:3])}")
     kind = next(net.parameters()).dtype
     x = torch.randn(3, *_input_shape(image_size), generator=generator('export')).to(kind)
-    with torch.no_grad(), taking(net, x): net(x)
+    with torch.no_grad(), taking(net, x): a, b = _scores(net(x)), _scores(net(x))
+    if not torch.equal(a, b) and not torch.allclose(a, b, 1e-3, 1e-3, True): raise ValueError(
+        f"{path.name} is not written: {type(net).__name__} says something else of the same images "
+        "each time, as one that draws random numbers; let it draw in training alone")
     with torch.no_grad(), writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as d:

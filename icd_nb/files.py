@@ -18,6 +18,7 @@ _WHY = {errno.ENOSPC: 'the disk is full', errno.EDQUOT: 'the quota is used up',
         errno.EFBIG: 'no file may be so large', errno.EROFS: 'the disk is read-only',
         errno.EACCES: 'that is not allowed', errno.EPERM: 'that is not allowed',
         errno.ENOENT: 'the folder is gone', errno.ENOTDIR: 'a part of its path is a file',
+        errno.EEXIST: 'a file is in the place of a folder',
         errno.EIO: 'the disk reports an error', errno.ENAMETOOLONG: 'its name is too long'}
 
 _OPEN = 'that is not allowed, or a program has it open, such as Excel or a notebook that runs'

@@ -23,7 +23,7 @@ from .params import shown
 from .prediction import known_images
 from .ranks import is_first
 from .recipe import take_over
-from .sources import code_of, is_own
+from .sources import own_parts
 from .student import Student
 from .weights import architecture, model_fingerprint, save_weights, shapes_of
 
@@ -35,7 +35,7 @@ def end(self:Student, epoch, data, teacher=None):
     if not rows.isfinite().all(): return self.fail(self._first_broken(rows, epoch), teacher)
     if what := self._not_finite():
         return self.fail(f"{what} was not finite at the end of epoch {epoch}", teacher)
-    try: test = evaluate(self.model, data, self.device)
+    try: test = evaluate(self.model, data, self.device, remark=False)
     except FloatingPointError as e: return self.fail(f"after epoch {epoch} {e}")
     if not math.isfinite(loss := test['loss']):
         return self.fail(f"after epoch {epoch} the cross entropy of the test images is {loss}")
@@ -76,8 +76,8 @@ def fail(self:Student, what, teacher=None):
 # %% ../nbs/08p_history.ipynb #about
 def _network(model)->str: # a short name of an architecture
     structure = [architecture(model), shapes_of(model.state_dict())]
-    own = sorted({code_of(o) for o in {type(m) for m in model.modules()} if is_own(o)})
-    return f'{type(model).__name__} {short_hash(structure + own)}'
+    own = own_parts(model)
+    return f'{type(model).__name__} {short_hash(structure + [own]*bool(own))}'
 
 def _frozen(model)->dict: # {} where nothing is
     layers = [k for k, m in model.named_modules() if model.training and not m.training]

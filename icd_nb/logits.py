@@ -47,7 +47,9 @@ class LogitsAt(nn.Module):
         super().__init__()
         self.model, self.at = checked(model, network, 'LogitsAt: model'), at
     def forward(self, x):
-        parts = _parts(self.model(x))
+        out = self.model(x)
+        if isinstance(out, Tensor) and not self.model.training: return main_logits(out) # alone
+        parts = _parts(out) | getattr(out, '_asdict', dict)() # a named tuple has both
         if self.at in parts: return main_logits(parts[self.at])
         raise ValueError(f"{type(self.model).__name__} returns no {self.at!r}: "
                          f"there are {list(parts)}")

@@ -164,11 +164,12 @@ def one_of(choices, what:str):
 def several(read, what:str, sep:str=','):
     "A reader of a list, or of a text with `sep` between its items; repeated items count once"
     def read_all(value):
-        items = value.split(sep) if isinstance(value, str) else value or ()
-        items = [o.strip() if isinstance(o, str) else o for o in items]
+        given = () if value is None else value
+        if isinstance(value, str): given = value.strip(' []()'*(sep == ',') or None).split(sep)
+        items = [o.strip(' \n\t"\'') if isinstance(o, str) else o for o in given]
         found = list(dict.fromkeys(read(o) for o in items if o != ''))
-        if not found: raise ValueError(f'name at least one {what}; between several stands {sep!r}')
-        return found
+        if found: return found
+        raise ValueError(f'name at least one {what}; between several stands {sep!r}')
     return read_all
 
 # %% ../nbs/00a_params.ipynb #seeds
@@ -181,21 +182,20 @@ def _how(value): # a range is written as a list
 
 def seed_list(value)->list:
     "`3` → `[0,1,2]`; `\"[0,7]\"` → `[0,7]`"
+    if getattr(value, 'ndim', 0): value = value.tolist()
     if isinstance(value, str) and any(c in value for c in ',[('):
         value = [o for o in value.strip(' [](){}').split(',') if o.strip()]
     if isinstance(value, (list, tuple, range)): return _listed_seeds(value)
-    try: return list(range(whole_number(1, 1000)(value)))
+    try: return [*range(whole_number(1, 1000)(value))]
     except ValueError:
         raise ValueError(f'not a number of seeds from 1 to 1000; {_how(value)}') from None
 
 def _listed_seeds(values):
     try: seeds = [whole_number(0, 2**63-1)(o) for o in values]
-    except ValueError:
-        raise ValueError(f'a seed is a whole number of at least 0; {_HOW}') from None
+    except ValueError: raise ValueError(f'a seed is a whole number of at least 0; {_HOW}') from None
     if not seeds: raise ValueError(f'there is none; {_HOW}')
-    for seed in seeds:
-        if seeds.count(seed) > 1: raise ValueError(
-            f"the seed {seed} stands there twice, and one training cannot count as two; {_HOW}")
+    for seed in (o for o in seeds if seeds.count(o) > 1): raise ValueError(
+        f"the seed {seed} stands there twice, and one training cannot count as two; {_HOW}")
     return seeds
 
 # %% ../nbs/00a_params.ipynb #parameters

@@ -22,8 +22,8 @@ from .data.folders import IMAGE_FILES, picture_files, say_left_out
 from .data.lazy import Pictures
 from .data.pictures import changed
 from .heads import eval_mode
-from .evaluation import at_a_time, logits_of
-from .params import checked, network, path_of, shown, whole_number
+from .evaluation import at_a_time, logits_of, say_no_logits
+from .params import checked, kind_of, network, path_of, shown, whole_number
 from .speed import on_card
 
 # %% ../nbs/08o_prediction.ipynb #record
@@ -82,10 +82,23 @@ def _read_files(files, record, unreadable, some)->torch.Tensor: # bytes `[B,H,W,
 
 def _read_tensor(x, some)->torch.Tensor: return x[torch.tensor(some)]
 
+def _opened(a)->Image.Image:
+    if a.dtype == np.uint8 and (a.ndim == 2 or a.ndim == 3 and a.shape[2] in (3, 4)):
+        return Image.fromarray(a)
+    raise ValueError("an array of a picture is bytes (uint8) [H,W], [H,W,3] or [H,W,4], in red, "
+                     f"green and blue, not {kind_of(a)}")
+
+def _is_array(o): return isinstance(o, np.ndarray) and o.ndim > 1 and o.dtype.kind in 'biufc'
+
 def _files(pictures)->list: # paths and open pictures
     if isinstance(pictures, Image.Image): return [pictures]
-    if not isinstance(pictures, (str, os.PathLike, dict)) and hasattr(pictures, '__iter__'):
+    if _is_array(pictures) and pictures.ndim != 4: return [_opened(pictures)]
+    alone = isinstance(pictures, (str, os.PathLike, dict, bytes, bytearray, torch.Tensor))
+    if not (alone or hasattr(pictures, 'read')) and hasattr(pictures, '__iter__'):
         return [o for some in pictures for o in _files(some)]
+    if not isinstance(pictures, (str, os.PathLike)): raise ValueError(
+        f"pictures = {shown(pictures)}: a picture is a file, a folder of them, what "
+        "PIL.Image.open returns, or an array of bytes [H,W,3]")
     path = path_of(pictures, 'pictures')
     if path.is_file(): return [path]
     if not path.is_dir(): raise ValueError(f"there is no picture file or folder {path}")
@@ -121,6 +134,8 @@ def _of_bytes(x, record)->tuple:
 def _asked(pictures, data, record, unreadable=None)->tuple:
     "Names of the pictures, and a function from places among them to bytes"
     if (numbers := _numbers(pictures)) is not None: return _of_test_set(numbers, data)
+    stored = [*_stored(record), 3]
+    if _is_array(pictures) and [*pictures.shape[1:]] == stored: pictures = torch.tensor(pictures)
     if isinstance(pictures, (torch.Tensor, Pictures)): return _of_bytes(pictures, record)
     files = _files(pictures)
     names = [f'picture {i}' if isinstance(o, Image.Image) else str(o)
@@ -157,8 +172,8 @@ def _check_scores(z, names, classes, who):
         "weights and running statistics")
 
 def predict(model:nn.Module,
-            pictures, # a file, a folder, an open picture, or a list of these; or numbers of test
-                      # images, or bytes `[N,H,W,3]` as in `data.test_x`
+            pictures, # a file, a folder, an open picture, an array of bytes `[H,W,3]`, or a list of
+                      # these; or numbers of test images, or bytes `[N,H,W,3]` as in `data.test_x`
             data, # an `ImageData`, or what `image_record` says of one
             top:int=1, # how many guesses for each picture
             device='auto',
@@ -176,7 +191,9 @@ def predict(model:nn.Module,
     with on_card(device), eval_mode(model.to(device)):
         for i in progress(range(0, len(names), n), 'pictures', delay=2):
             x = read([*range(i, min(i+n, len(names)))]).to(device)
-            z.append(logits_of(model, _cropped(x, record), len(classes), who).float().cpu())
+            x = _cropped(x, record)
+            z.append(logits_of(model, x, len(classes), who).float().cpu())
+            if not i: say_no_logits(model, x, z[0], who, 'probabilities are made from logits')
     z = torch.cat(z)
     if bad:
         unreadable |= {names[i]: bad[i] for i in sorted(bad)}

@@ -127,6 +127,9 @@ def shared_keeper(deadline=None)->Keeper:
 
 def by_first(f): # or None
     "A function that the process of rank 0 calls in place of `f`, on its own; the others do nothing"
+    if f is not None and not callable(f): raise ValueError(
+        f"on_epoch is called after each epoch with a student and what it has logged, and {f!r} "
+        "is no function")
     if f is None or launched()[1] == 1: return f
     def call(*args):
         with sharing(0, 1): return f(*args) if is_first() else None

@@ -8,7 +8,7 @@ __all__ = ['CHOICES', 'CHOSEN', 'RECIPES', 'Recipe', 'default_lr', 'make_optimiz
 # %% ../nbs/08b_recipe.ipynb #recipe-imports
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
-import torch
+import numpy as np, torch
 from torch import optim
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, SequentialLR
 from .core import check_choice
@@ -31,6 +31,9 @@ class Recipe:
     label_smoothing:float = 0. # the part of a label that is spread over all classes
 
     def __post_init__(self):
+        for f in fields(self): # numbers of NumPy become Python's
+            v = getattr(self, f.name)
+            if isinstance(v, np.generic): object.__setattr__(self, f.name, v.item())
         for name in ('epochs', 'bs'):
             self._check(name, 'a whole number from 1 on', lambda v: isinstance(v, int) and v >= 1)
         for name in ('lr', 'decay'): self._check(name, 'a number above 0', lambda v: v > 0)

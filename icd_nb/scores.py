@@ -43,8 +43,9 @@ def in_single(z:Tensor)->Tensor:
 def _classes_last(s:Scores, local): # logits of cells `[B,P,K]` or of images `[B,K]`
     if not local: return s.logits
     if s.local is not None: return s.local.transpose(1, 2)
-    raise ValueError("these scores have no local logits; "
-                     "give the Scorer scales, as in Scorer(model, scales=(1,2,4))")
+    raise ValueError("these scores have no local logits: of whole images write local=False, as in "
+                     "s.log_p(T, local=False); for cells, a term says needs_local = True, and a "
+                     "Scorer is given scales, as in Scorer(model, scales=(1,2,4))")
 
 @patch
 def log_p(self:Scores, T:float=1., # temperature

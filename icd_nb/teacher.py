@@ -114,7 +114,7 @@ class Teacher:
         "What is wrong with it, if anything"
         if not self.broken: return ''
         return ('The cause is the teacher: some of its scores are NaN or +∞. '
-                'Look at its weights.')
+                'Look at its weights, and at the images: they have to be finite.')
 
     def compile(self):
         "Let the scorers be compiled at their first call, if no layer in between is looked at"

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save
 from .core import atomic_write, fingerprint, short_hash
 from .params import path_of
 from .pickles import instead, open_pickle
+from .sources import own_parts
 
 # %% ../nbs/02i_weights.ipynb #unwrap
 def _is_average(at)->bool: # is EMA a word of this place, as in `model_ema`, and not in `schema`?
@@ -147,6 +148,8 @@ def _read_safetensors(path)->tuple: # weights, and texts by name
 
 def read_checkpoint(path):
     "What is in a `.safetensors`, `.pth` or `.pt` file, read without running code from it"
+    if isinstance(path, dict): raise ValueError("weights are read from a file here: give its path; "
+        "tensors that are read already go into the network by model.load_state_dict(weights)")
     path = path_of(path, 'weights: path')
     if re.match(r'\w+:/', str(path)):
         raise ValueError(f"{path} is an address: download the file, and give its place here")
@@ -220,8 +223,12 @@ def architecture(model:nn.Module)->dict: # layer's name → its kind and setting
     "The layers of a network"
     return {name: [m._get_name(), _settings(m)] for name, m in model.named_modules()}
 
+def _as_single(v): return (torch.view_as_real(v.resolve_conj()) if v.is_complex() else v).float()
+
+def _if_any(found): return [found] if found else []
+
 def model_fingerprint(model:nn.Module)->str: # 8 hexadecimal digits
     "The identity of a network: its weights and its architecture"
     state = {k: v for k, v in model.state_dict().items() if not counts_steps(k)}
-    weights = fingerprint(*(v.float() for v in state.values()))
-    return short_hash([architecture(model), list(state), weights])
+    weights = fingerprint(*(_as_single(v) for v in state.values()))
+    return short_hash([architecture(model), list(state), weights, *_if_any(own_parts(model))])

@@ -16,7 +16,7 @@ from ..params import shown
 def label_of(item)->torch.Tensor: # a class, or `[H,W]` classes of pixels
     "The label in a pair of image and label; a `ValueError` where it is no number"
     if isinstance(item, (tuple, list)) and len(item) > 1:
-        named = item[1] is None or isinstance(item[1], (str, bytes))
+        named = item[1] is None or isinstance(item[1], (str, bytes, dict))
         if not named: return torch.as_tensor(item[1])
         raise ValueError(f"a label is the number of a class, such as 3, not {item[1]!r}: give "
                          "each its place in the list of class names")

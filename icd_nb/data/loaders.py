@@ -188,8 +188,7 @@ def _one_batch(): # PyTorch says what cannot be put into a batch, not what to do
                'equal size': "let transforms bring them to one size, as Resize((64, 64)) does"}
         do = next((do for said, do in why.items() if said in str(e)), None)
         if do is None: raise
-        raise ValueError("the images cannot be put into one batch "
-                         f"({last}): {do}") from e
+        raise ValueError(f"the images cannot be put into one batch ({last}): {do}") from e
 
 def _seeded(loader, *parts):
     "The items of a loader; its draws come from a state of their own"
@@ -217,7 +216,9 @@ def _batch(item, device)->Batch:
 @patch
 def steps(self:LoaderData, bs)->int:
     "How many batches of `bs` an epoch has"
-    return len(_loader(self.train, bs, True, 0))
+    if n := len(_loader(self.train, bs, True, 0)): return n
+    raise ValueError(f"{len(self.train_y)} training images make no batch of {bs}: leave drop_last "
+                     "out, or take smaller ones")
 
 @patch
 def own_train(self:LoaderData, bs, seed, epoch, device):
