@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt, pandas as pd, torch
 from torch import nn
 from ..core import check_choice, project_file
 from ..data import base_dataset
+from ..earlier import all_epochs
 from ..libraries import file_part
 from ..models import create_model
 from ..params import checked, check_parameters, number
@@ -69,13 +70,19 @@ def _images(run)->int:
     if run.n_train or name in _IMAGES: return run.n_train or _IMAGES[name]
     raise ValueError(f"how many training images {run.dataset!r} has is not known: give n_train")
 
-def _work(group)->tuple: # operations and kernels of runs that train side by side
+def _part(group, epochs)->tuple:
     run, n = group[0], _images(group[0])
     shape = dataset_record(run.dataset).shape or (100, 224)
     taught = run.teacher if any(o.method != 'ce' for o in group) else None
     nets = [o.student for o in group], taught, shape
-    steps = run.epochs*-(-n//run.bs)
-    return run.epochs*n*operations_per_image(*nets), steps*kernels_per_step(*nets)
+    steps = epochs*-(-n//run.bs)
+    return epochs*n*operations_per_image(*nets), steps*kernels_per_step(*nets)
+
+def _work(group)->tuple: # operations and kernels of runs that train side by side
+    own = group[0].epochs
+    first = [o for o in group if all_epochs([o]) > own] # those with a training before theirs
+    parts = [_part(group, own), *([_part(first, all_epochs(first)-own)] if first else [])]
+    return tuple(map(sum, zip(*parts)))
 
 def _teachings(groups, epochs)->list: # one run for each teacher that has to be trained
     taught = {o.teacher: o for group in groups for o in group if o.method != 'ce'}

@@ -157,12 +157,12 @@ def _ab(scales, gamma, before_epochs=30, with_kd=0., **hyper):
     "arXiv 1811.03233, as in RepDistiller: 30 epochs of AB, then cross entropy alone"
     return beside_ce(1., Before(AB(), before_epochs), with_kd=with_kd, **hyper)
 
-def _slow_paraphraser(dataset, teacher, student):
-    return dict(before_lr=.01) if student.startswith(('resnet', 'wrn')) else {}
+def _paraphrasers_rate(dataset, teacher, student):
+    return dict(before_lr=.05) if student.startswith('vgg') else {}
 
 @method('ft')
-@published('FT', follows='RepDistiller', table='features', clip=None, by_pair=_slow_paraphraser)
-def _ft(scales, gamma, ft_weight=200., before_epochs=30, before_lr=None, with_kd=0., **hyper):
+@published('FT', follows='RepDistiller', table='features', clip=None, by_pair=_paraphrasers_rate)
+def _ft(scales, gamma, ft_weight=200., before_epochs=30, before_lr=.01, with_kd=0., **hyper):
     "arXiv 1802.04977, as in RepDistiller: the paraphraser learns for 30 epochs"
     p = Paraphrase()
     made = beside_ce(ft_weight, FT(p), with_kd=with_kd, **hyper)

@@ -73,7 +73,7 @@ _CHOSEN = dict(optimizer=one_of(CHOICES['optimizer'], 'optimizer'),
                schedule=one_of(CHOICES['schedule'], 'schedule'), lr_warmup=whole_number(0),
                label_smoothing=number(strict=False), pretrained=yes_or_no)
 _USUAL = {f.name: f.default for f in fields(Run) if f.name in _CHOSEN}
-_OF_240 = 'warmup', 'before_epochs' # of a shorter training the same share
+_OF_240 = dict(warmup=1, before_epochs=5) # of fewer epochs the same share, and at least this
 _maybe_count, _not_negative = maybe(whole_number()), number(strict=False)
 _FIELDS = dict(
     dataset=text, teacher=text, student=check_model, method=_method, seed=whole_number(0, 2**63-1),
@@ -116,9 +116,9 @@ def published(self:Run)->Published:
 
 @patch(as_prop=True)
 def _usual(self:Run):
-    usual = hyper_defaults(self.method)
+    usual, share = hyper_defaults(self.method), self.epochs/240
     if user_made(self.method): return usual
-    return usual | {k: max(1, round(self.epochs*usual[k]/240)) for k in _OF_240 if k in usual}
+    return usual | {k: max(o, round(share*usual[k])) for k, o in _OF_240.items() if k in usual}
 
 @patch(as_prop=True)
 def objective(self:Run)->'Objective':
