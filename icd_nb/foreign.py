@@ -51,8 +51,8 @@ def check_apart(models): # pairs of a student's name and its network
 def check_gradient(logits, who:str):
     "A `ValueError` if no gradient of these logits reaches a weight"
     if not logits.requires_grad: raise ValueError(
-        f"no gradient reaches the weights of {who}: all of them are frozen, or its forward runs "
-        "under torch.no_grad(), detaches or rounds its scores")
+        f"no gradient reaches the weights of {who}: all of them are frozen, or its forward, or fit "
+        "itself, runs under torch.no_grad(), or it detaches or rounds its scores")
 
 # %% ../nbs/08j_foreign.ipynb #idle
 def idle_parts(model:nn.Module)->list: # names of modules and parameters

@@ -55,8 +55,7 @@ def _first_broken(self:Student, rows, epoch)->str: # which term broke first, and
     step, term = (~rows.isfinite()).nonzero()[0].tolist()
     name, value = self.names[term], rows[step, term].item()
     where = f'in epoch {epoch}, step {step+1} of {len(rows)}'
-    several = rows[step, :-2].numel() > 1
-    if step == 0 or not several or rows[step, :-2].isfinite().any():
+    if step == 0 or rows[step, :-2].numel() < 2 or rows[step, :-2].isfinite().any():
         return f'the term {name!r} was {value} {where}'
     return (f'no term was finite any more {where}, as after a gradient that was too large or '
             'infinite, such as that of a square root at 0')
@@ -88,6 +87,7 @@ def _frozen(model)->dict: # {} where nothing is
 def remember(self:Student, data):
     "Note how pictures reach the network and what its classes are called, for the files it leaves"
     self.images = known_images(data)
+    if not self.error: self.recipe.say_made(self.epoch, self.name)
 
 @patch
 def about(self:Student, data, teacher, seed, precision)->dict:

@@ -6,6 +6,7 @@
 __all__ = ['CHOICES', 'CHOSEN', 'RECIPES', 'Recipe', 'default_lr', 'make_optimizer', 'take_over']
 
 # %% ../nbs/08b_recipe.ipynb #recipe-imports
+import warnings
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 import numpy as np, torch
@@ -68,6 +69,13 @@ class Recipe:
         "The learning rate of an epoch"
         if self.schedule != 'steps' or self.lr_warmup: return _rates(self)[epoch-1]
         return self.lr * self.decay ** sum(epoch > o for o in self._milestones)
+
+    def say_made(self, epochs:int, # of a student, before it is trained
+                 who:str):
+        "A remark where these are all epochs already, so that `fit` has nothing to do"
+        if epochs >= self.epochs: warnings.warn(
+            f"{who} has made all its {epochs} epochs already, and is not trained again: to train "
+            "on, give it a longer recipe (student.recipe = …), or make a new Student of it")
 
     def settings(self)->dict:
         "Its fields; those of `CHOSEN` only where they are not the published ones"

@@ -8,13 +8,11 @@ __all__ = ['is_own', 'code_of', 'as_setting', 'own_parts', 'load_own']
 # %% ../nbs/00e_sources.ipynb #sources-imports
 import argparse, ast, dis, inspect, os, sys, sysconfig, textwrap
 from functools import cache, partial
-from enum import Enum
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec, resolve_name, spec_from_file_location
 from pathlib import Path, PurePath
 from types import MethodType, SimpleNamespace
-import numpy as np, torch
-from torch import nn
+import numpy as np, torch, torch.nn as nn
 from .core import fingerprint, short_hash
 
 # %% ../nbs/00e_sources.ipynb #is-own
@@ -118,8 +116,7 @@ def _heading(tree)->list: # decorators, arguments with their default values, wha
 def _around(f, tree): # name → value, of what it takes from its surroundings
     nodes, paths = [*ast.walk(tree)], _paths(tree)
     names = _from_outside(f.__code__).union(f.__code__.co_freevars, *map(_paths, _heading(tree)))
-    names -= {k for o in nodes if isinstance(o, (ast.Global, ast.Nonlocal)) for k in o.names}
-    names &= {*paths}
+    names &= {*paths} - {k for o in nodes for k in getattr(o, 'names', ()) if type(k) is str}
     kept = {k: _held(c) for k, c in zip(f.__code__.co_freevars, f.__closure__ or ()) if k in names}
     found = {k: v for k, v in f.__globals__.items() if k in names} | kept | _imported(f, nodes)
     return {k: _read_of(v, paths[k]) if k in paths and _holds(v) else v for k, v in found.items()}
@@ -134,8 +131,7 @@ def _of_network(net, seen): # what it was made with, and its numbers where nothi
     return [made, own, [] if trained else [*map(_of_tensor, state)]]
 
 def _of_object(o, seen): # of the user's class, or one that only keeps values
-    kept = o.value if isinstance(o, Enum) else getattr(o, '__dict__', {})
-    return [_described(type(o), seen), _described(kept, seen)]
+    return [_described(type(o), seen), _described(getattr(o, '__dict__', {}), seen)]
 
 def _of_function(f, seen):
     if (tree := _tree(f)) is None: return _constants(f.__code__)
@@ -207,13 +203,17 @@ def _written(cls)->set: # attributes of `self` that its methods write to, after 
     return {o.attr for tree in filter(None, trees) for o in ast.walk(tree)
             if isinstance(o, ast.Attribute) and isinstance(o.ctx, ast.Store)}
 
+def _is_setting(v)->bool: # no layer, and nothing that a pass may have left there
+    if torch.is_tensor(v): return v.ndim < 2
+    o = [*v.values()] if isinstance(v, dict) else v if isinstance(v, (list, tuple, set)) else [v]
+    return len(o) > 0 and not any(isinstance(p, (nn.Module, torch.Tensor, type(None))) for p in o)
+
 def _own_part(m, seen)->dict: # of one layer; {} for one of PyTorch's
     change = type(m).__module__.startswith('torchvision.transforms') # its numbers are in lists
     kept = {k: v for k, v in vars(m).items() if k == 'forward' or change and isinstance(v, list)}
     if not is_own(type(m)): return _described(kept, seen)
-    usual, written = vars(nn.Module()), _written(type(m))
-    kept |= {k: v for k, v in vars(m).items() if k not in usual and k not in written}
-    kept = {k: v for k, v in kept.items() if not isinstance(v, nn.Module)} # layers, held apart
+    usual, written = {*vars(nn.Module())}, _written(type(m))
+    kept |= {k: v for k, v in vars(m).items() if k not in usual | written and _is_setting(v)}
     unsaved = {k: m._buffers[k] for k in sorted(m._non_persistent_buffers_set - written)}
     unsaved = {k: as_setting(v.double()) for k, v in unsaved.items() if v is not None}
     return dict(code=code_of(type(m)), kept=_described(kept, seen), buffers=unsaved)

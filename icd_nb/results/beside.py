@@ -6,11 +6,11 @@
 __all__ = ['top1', 'measured', 'beside_table', 'plot_beside', 'train_beside']
 
 # %% ../../nbs/11j_beside.ipynb #beside-imports
-import inspect
+import inspect, warnings
 import matplotlib.pyplot as plt, pandas as pd, torch
 from torch import nn
 from .. import style
-from ..core import check_choice
+from ..core import check_choice, fingerprint
 from ..libraries import file_part
 from ..params import checked, named, network, path_of, seed_list
 from .stats import mean_std, paired_difference, plus_minus
@@ -26,6 +26,8 @@ def top1(student:Student)->float:
 def measured(students:dict, # from `train_beside`
              measure=top1)->pd.DataFrame: # one row per method, one column per seed
     "A number for every student; NaN for one whose training failed, whatever is measured"
+    if not callable(measure): raise ValueError(
+        f"measure is a function from a student to a number, such as top1, not {measure!r}")
     found = pd.Series({key: float('nan') if student.error else measure(student)
                        for key, student in students.items()})
     return found.unstack().loc[[*dict.fromkeys(method for method, _ in students)]]
@@ -78,6 +80,15 @@ def _made(make, seed): # a network with the weights of that seed
         torch.manual_seed(seed)
         return checked(make(), network, 'train_beside: what make() returns')
 
+def _say_weights(first): # seed → fingerprints of the networks with which its methods begin
+    *before, seed = first
+    if len({*first[seed]}) > 1: warnings.warn(
+        f"seed {seed}: make() returns networks of other weights for each method, so that they are "
+        "no pairs: let it draw from torch's generator alone, which is seeded before each call")
+    elif any(first[seed] == first[o] for o in before): warnings.warn(
+        f"seed {seed}: make() returns the weights of another seed again, so that seeds differ in "
+        "their batches alone: let it not seed anything, where first weights are to differ")
+
 # %% ../../nbs/11j_beside.ipynb #train-beside
 def train_beside(make, # a function that makes the student's network
                  objectives:dict, # method → objective
@@ -87,7 +98,7 @@ def train_beside(make, # a function that makes the student's network
                  folder=None # of the students: the same call goes on where it was stopped
                 )->dict: # (method, seed) → `Student`
     "The same network trained with each objective, once for each seed"
-    students, place = {}, folder and path_of(folder, 'train_beside: folder')
+    students, first, place = {}, {}, folder and path_of(folder, 'train_beside: folder')
     objectives = checked(objectives, named(lambda o: o, 'objectives'), 'train_beside: objectives')
     for seed in checked(seeds, seed_list, 'train_beside: seeds'):
         for method, terms in objectives.items():
@@ -99,5 +110,7 @@ def train_beside(make, # a function that makes the student's network
             students[method, seed] = Student(model, terms, recipe=recipe, seed=seed, name=method,
                                              folder=own)
         some = [students[method, seed] for method in objectives]
+        first[seed] = [fingerprint(*st.model.parameters()) for st in some]
+        _say_weights(first)
         fit_many(some, data, teacher, seed=seed, speed=speed)
     return students
