@@ -49,7 +49,7 @@ def _with_stem(model, x): # names of the maps between stages
     return [*named] if isinstance(named, tuple) else [*stages(model, x)]
 
 class FSP(FeatureTerm):
-    "Squared difference of the flows from each stage to the next (CVPR 2017, equations 1 and 2)"
+    "Squared difference of the flows from each stage to the next (CVPR 2017)"
     name, maps = 'fsp', True
     def default_layers(self, student, teacher, x):
         pairs = [*zip(*(_with_stem(net, x)[::-1] for net in (student, teacher)))][::-1]
@@ -75,7 +75,7 @@ def boundary_loss(s:Tensor, t:Tensor, # values before the ReLU, of one shape
     return (s+margin).square()*off + (s-margin).square()*on
 
 class AB(FeatureTerm):
-    "Which neurons of the teacher are active, learnt with a margin (arXiv 1811.03233, equation 6)"
+    "Which neurons of the teacher are active, learnt with a margin (arXiv 1811.03233)"
     name = 'ab'
     def __init__(self, layers=None, margin:float=1.):
         super().__init__(layers)
