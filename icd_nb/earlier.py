@@ -11,9 +11,10 @@ from dataclasses import replace
 from .core import seed_of
 from .student import Student
 
-# %% ../nbs/08s_earlier.ipynb #student-before
+# %% ../nbs/08s_earlier.ipynb #epochs
 Student.before = None # what is trained first, a `Student` too
 Student.early = False # is it trained before another one, with the same network?
+Student.rests = False # does the network stay as it is, while its terms learn?
 
 def _asked(training)->list: # the terms of a student's or a run's objective that come before it
     return [term for term in training.objective.terms.values() if term.precedes]
@@ -27,6 +28,7 @@ def all_epochs(trainings)->int: # students or runs
     before = [term.epochs for o in trainings for term in _asked(o)]
     return max(before, default=0) + last_epoch(trainings)
 
+# %% ../nbs/08s_earlier.ipynb #student-before
 def student_before(st:Student)->Student: # None where nothing comes first
     "The student of the training before that of `st`"
     if not (asked := _asked(st)): return None

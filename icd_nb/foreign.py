@@ -145,7 +145,6 @@ def _say_drawn(who, before):
         f"{who}: a term draws from Python's random or from NumPy, whose numbers are others in each "
         "run: draw by torch.rand and the like, which are seeded before each step")
 
-
 # %% ../nbs/08j_foreign.ipynb #first-look
 _MAY_READ = ("a term reads s.local and t.local where it says needs_local = True, and the outputs "
              "of layers, s.feats[name], where it names them in student_layers or teacher_layers")

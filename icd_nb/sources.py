@@ -79,7 +79,6 @@ def _imported(f, nodes)->dict: # name → value, of the user's modules, imported
                 getattr(module, a.name, None) or _module(f'{module.__name__}.{a.name}'))
     return {k: v for k, v in found.items() if v is not None}
 
-
 # %% ../nbs/00e_sources.ipynb #code-of
 @cache
 def _text_of(file, code): # as it was when it was first asked for; None where it is not known
@@ -222,7 +221,6 @@ def own_parts(model:nn.Module)->dict: # layer → what JSON can hold; {} where a
     "The code of a user's own layers, and what they keep besides weights and plain numbers"
     found = {name: _own_part(m, {}) for name, m in model.named_modules()}
     return {name: part for name, part in found.items() if part}
-
 
 # %% ../nbs/00e_sources.ipynb #load-own
 def _run_file(path):

@@ -3,7 +3,7 @@ import multiprocessing, os, signal, socket, time, traceback
 from pathlib import Path
 import pytest
 
-PAIRS = ('sd_dkd', 'icd_kd', 'dist', 'rkd+sp+pkt', 'crd', 'semckd', 'mgd', 'fitnet', 'reviewkd', 'vid') # methods: terms per image, across images, with adapters and draws
+PAIRS = ('sd_dkd', 'icd_kd', 'dist', 'rkd+sp+pkt', 'crd', 'semckd', 'mgd', 'fitnet', 'reviewkd', 'vid', 'ab', 'ft') # methods: terms per image, across images, with adapters and draws, with a training before theirs
 
 METHOD = ['icd_kd'] # where one is enough
 
@@ -18,7 +18,7 @@ def students(folder=None, methods=PAIRS, epochs=2, **recipe):
     from icd_nb.methods import hyper_defaults
     from icd_nb.trainer import Recipe, Student
     def one(m):
-        few = dict(negatives=8) if 'negatives' in hyper_defaults(m) else {}
+        few = {k: v for k, v in dict(negatives=8, before_epochs=1).items() if k in hyper_defaults(m)}
         return Student(tiny_cnn(4, 6, 8), objective(m, **few), recipe=Recipe(epochs, bs=8, **recipe), name=m, folder=folder and Path(folder)/m)
     return [one(m) for m in methods]
 
@@ -27,7 +27,7 @@ def train(sts, device='cpu', **kw): # in double precision, where nothing but the
     data, teacher = given()
     return fit_many(sts, data, teacher, device=device, speed=Speed('fp64', graph=False), **kw)
 
-def logs(sts): return {st.name: [{k: v for k, v in o.items() if k != 'seconds'} for o in st.history] for st in sts}
+def logs(sts): return {st.name: [{k: v for k, v in o.items() if k != 'seconds'} for o in (st.before.history if st.before else []) + st.history] for st in sts}
 
 def numbers(o): # all in an order
     if isinstance(o, (dict, list)): return [n for p in (o.values() if isinstance(o, dict) else o) for n in numbers(p)]

@@ -217,7 +217,6 @@ def before_relu(model:nn.Module, x:Tensor, # images `[B,3,H,W]`; one is enough
         return f'{name}:pre' if ended else next((n for n, i in inputs.items() if i is out), name)
     return [place(name) for name in layers]
 
-
 # %% ../../nbs/07_features.ipynb #fitnet-2
 @method('fitnet')
 @published('FitNet', follows='RepDistiller', table='features', clip=None)
