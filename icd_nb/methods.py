@@ -14,11 +14,18 @@ from .losses import METHODS, objective
 from .records import Record
 from .registry import hyper_defaults, remembered
 from .sources import is_own, load_own
-import icd_nb.features.relations, icd_nb.temperature, icd_nb.features.review # in their order
+import icd_nb.features.relations, icd_nb.temperature, icd_nb.features.review
 import icd_nb.hints.terms # which brings those of features.contrast too
 
 # %% ../nbs/08a_methods.ipynb #other-methods
 load_rooms('icd_nb.features') # and what else stands there
+
+_ROOMS = [f'icd_nb.{o}' for o in ('features.maps', 'features.relations', 'temperature',
+          'features.review', 'features.contrast', 'features.before')] # in the order of the tables
+
+def _place(name): # of a method's room, whichever was imported first; those of others come last
+    room = METHODS[name].__module__
+    return _ROOMS.index(room) if room in _ROOMS else len(_ROOMS)
 
 # %% ../nbs/08a_methods.ipynb #logit-records
 _LOGIT_RECORDS = dict(ce=Record('student', 'RepDistiller', 'logits', base=None, clip=None))
@@ -39,7 +46,7 @@ def record_of(method:str # a name in `METHODS`; a sum has the record of its firs
 def methods_of(*tables # `logits`, `features` or `other`
               )->list:
     "The names of the methods that stand in these tables, in their order"
-    names = dict.fromkeys([*_LOGIT_RECORDS, *METHODS])
+    names = dict.fromkeys([*_LOGIT_RECORDS, *sorted(METHODS, key=_place)])
     return [name for table in tables for name in names if record_of(name).table == table]
 
 # %% ../nbs/08a_methods.ipynb #hyper-names

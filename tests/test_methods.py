@@ -1,5 +1,5 @@
 "A method is one record in one place: one file adds one, and everything that lists methods finds it"
-import json, sys
+import json, subprocess, sys
 import pytest
 from conftest import ROOT
 from icd_nb import features
@@ -39,6 +39,12 @@ def test_a_method_is_added_in_one_file(mine):
     known = as_published('mine', 'cifar100', 'vgg13', 'vgg8')
     assert (known.follows, known.hyper, known.warmup, known.clip) == ('MyPaper', {'my_weight': 3.}, 5, None)
     assert as_published('mine', 'cifar100', 'vgg13', 'MobileNetV2').hyper == {}
+
+@pytest.mark.parametrize('first', ['features.before', 'features.contrast', 'features.review', 'temperature', 'hints.terms'])
+def test_rows_of_a_table_do_not_depend_on_what_was_imported_first(first):
+    code = f"import icd_nb.{first}; from icd_nb.methods import methods_of; print(*methods_of('logits', 'features', 'other'))"
+    said = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+    assert said == methods_of('logits', 'features', 'other') and said[10:14] == ['fitnet', 'at', 'nst', 'sp'] and said[-1] == 'fitnet_before'
 
 def test_it_goes_into_a_sum(mine):
     assert list(objective('icd_kd+mine').terms) == ['ce', 'sd_kd', 'structure', 'kd']
