@@ -12,7 +12,7 @@ from fastcore.basics import patch
 from .. import style
 from ..core import get_device, parse_scales
 from .jobs import Bench, new_network
-from .measure import race_table
+from .measure import race_table, three_digits
 from .runs import code_fingerprint
 from ..devices import versions
 from ..losses import METHODS
@@ -22,17 +22,17 @@ from ..results.export import for_humans, markdown_table
 from ..results.run import network_pair
 
 # %% ../../nbs/13f_cost_parts.ipynb #ratio-table
-def _ms(found, part, way, digits=1): return f"{found[part][way]['ms']:.{digits}f}"
+def _ms(found, part, way): return three_digits(found[part][way]['ms'])
 
 def _ratio_table(bench:Bench, kind:str, # of parts, such as `loss`
                  names, # of the parts
                  ways, # that are shown as a ratio to the plain one
-                 more={}, digits:int=1, # columns between (title → name → entry); of the times
+                 more={}, # columns between: title → name → entry
                  plain='plain ms', also=() # title of the first time; ways whose time is shown too
                 )->str: # Markdown
     "One row for each part: the time of the plain way, and how many times faster the others are"
     rows = [[name, *(column[name] for column in more.values()),
-             *(_ms(bench.found, f'{kind} {name}', way, digits) for way in ('plain', *also)),
+             *(_ms(bench.found, f'{kind} {name}', way) for way in ('plain', *also)),
              *(bench.ratio(f'{kind} {name}', way) for way in ways)] for name in names]
     titles = ways if not also else ['ratio']
     return markdown_table(['', *more, plain, *(f'{way} ms' for way in also), *titles], rows)
@@ -130,7 +130,7 @@ def losses(self:CostParts)->str:
     "The loss and its gradient, of each iCD method"
     bench, names = self.bench, ['icd_kd', 'icd_dkd', 'icd_nkd'][:1 if self.testing else 3]
     for m in names: bench.race(f'loss {m}', bench.loss_jobs(m), rounds=10*self.p['rounds'])
-    return _ratio_table(bench, 'loss', names, ['eager', 'compiled'], digits=2)
+    return _ratio_table(bench, 'loss', names, ['eager', 'compiled'])
 
 @patch
 def heads(self:CostParts)->str:
@@ -138,7 +138,7 @@ def heads(self:CostParts)->str:
     bench, names = self.bench, [student for _, student in self.pairs]
     for name in names: bench.race(f'head {name}', bench.head_jobs(name), rounds=5*self.p['rounds'])
     maps = {name: cost(new_network(name), 32)['map'] for name in names}
-    return _ratio_table(bench, 'head', names, ['fast'], dict(map=maps), digits=2, also=['fast'])
+    return _ratio_table(bench, 'head', names, ['fast'], dict(map=maps), also=['fast'])
 
 @patch
 def teachers(self:CostParts)->str:

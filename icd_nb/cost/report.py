@@ -12,7 +12,7 @@ from fastcore.basics import patch
 from ..core import runs_home
 from .jobs import NINE, Bench, new_network
 from .measure import (
-    busy_share, matrix_rate, peak_bytes, profile, profile_table, reason, step_flops)
+    busy_share, matrix_rate, peak_bytes, profile, profile_table, reason, step_flops, three_digits)
 from .parts import CostParts
 from .published import published_step
 from .runs import (
@@ -32,7 +32,7 @@ def _step_rows(self:CostReport, pair): # of one pair, a row for each loop
     for way, loop in bench.race(f"step {'-'.join(pair)}", jobs, steps).items():
         loop['compile_seconds'] = took.get(way, 0.)
         rate = loop['per_second']
-        yield [name, way, f"{loop['ms']/steps:.0f}", f'{rate:.2f}', f"{self.p['bs']*rate:.0f}",
+        yield [name, way, three_digits(loop['ms']/steps), f'{rate:.2f}', f"{self.p['bs']*rate:.0f}",
                f"×{loop['ratio']:.2f}", f"{loop['low']:.2f}–{loop['high']:.2f}",
                f"{loop['compile_seconds']:.0f} s"]
 
@@ -61,9 +61,9 @@ def where_time_goes(self:CostReport)->str:
 def _many_row(self:CostReport, pair, n, compiled):
     jobs, name = self.bench.many_jobs(*pair, n, compiled=compiled), '-'.join(pair)
     took = self.bench.race(f'{n} methods {name}', jobs, n)
-    def entry(way): return f"{took[way]['ms']/n:.0f} (×{took[way]['ratio']:.2f})"
+    def entry(way): return f"{three_digits(took[way]['ms']/n)} (×{took[way]['ratio']:.2f})"
     entries = [entry(way) if way in took else '–' for way in self.bench.ways()]
-    return [pair_name(*pair), n, f"{took['plain']['ms']/n:.0f}", *entries]
+    return [pair_name(*pair), n, three_digits(took['plain']['ms']/n), *entries]
 
 @patch
 def many(self:CostReport)->str:
@@ -76,6 +76,8 @@ def many(self:CostReport)->str:
 @patch
 def students_alone(self:CostReport)->str:
     "The part of the students in steps of several methods"
+    if self.device.type == 'cuda':
+        return 'On a GPU a teacher alone waits for Python, and inside a recorded step it does not.'
     found = self.found
     rows = [[pair_name(*part.split()[-1].split('-')), part.split()[0], *student_share(found, part)]
             for part in found if 'methods' in part]
@@ -88,11 +90,11 @@ def students_alone(self:CostReport)->str:
 def _floor_row(self:CostReport, t, s, rates):
     took, steps = self.found[f'step {t}-{s}'], self.bench.steps
     flops = step_flops(new_network(t), [new_network(s)], self.p['bs'])
-    plain_ms, row = took['plain']['ms']/steps, [pair_name(t, s), f'{flops/1e9:.0f}']
+    plain_ms, row = took['plain']['ms']/steps, [pair_name(t, s), three_digits(flops/1e9)]
     for k, rate in rates.items():
         floor, ms = 1e3*flops/rate, min(o['ms'] for way, o in took.items() if k in way)/steps
         of = f'{100*floor/ms:.0f} %, at most ×{plain_ms/floor:.1f}'
-        row.append(f'{floor:.0f} / {ms:.0f} = {of}')
+        row.append(f'{three_digits(floor)} / {three_digits(ms)} = {of}')
     return row
 
 @patch
@@ -109,7 +111,7 @@ def floor(self:CostReport)->str:
 # %% ../../nbs/13g_cost_report.ipynb #cost-methods
 def _method_rows(took, each, figure): # time, memory, and what the papers say
     paper = {o['method']: o[figure] for o in published_figures() if figure in o}
-    return [[paper_name(m), f"{took[m]['ms']:.0f}", f"{took[m]['bytes']/1e6:.0f}",
+    return [[paper_name(m), three_digits(took[m]['ms']), f"{took[m]['bytes']/1e6:.0f}",
              paper.get(paper_name(m), '–')] for m in each]
 
 @patch
@@ -152,7 +154,7 @@ def graphs(self:CostReport)->str:
         took = self.bench.race(f'graph {t}-{s}', jobs)
         for k, job in jobs.items():
             took[k].update(busy=busy_share(job), bytes=peak_bytes(job, self.device))
-        rows += [[pair_name(t, s), k, f"{o['ms']:.2f}", f"×{o['ratio']:.2f}",
+        rows += [[pair_name(t, s), k, three_digits(o['ms']), f"×{o['ratio']:.2f}",
                   f"{100*o['busy']:.0f} %", f"{o['bytes']/1e6:.0f}"] for k, o in took.items()]
     return markdown_table(['', 'step', 'ms', 'ratio', 'GPU busy', 'MB'], rows)
 

@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from .. import core, style
 from ..core import read_json, short_hash, write_json
+from .measure import three_digits
 from ..results.export import export_table, markdown_table
 from ..results.ledger import CONTEXT
 from ..results.published import pair_name, paper_name
@@ -131,9 +132,9 @@ def student_share(found, part)->list: # way, plain and fast ms, ratio of the stu
     plain, fast = ways['plain']['ms']/n, ways[way]['ms']/n # of one method
     of_teacher = scored['plain']['ms'], scored[way]['ms']/n
     students = plain-of_teacher[0], fast-of_teacher[1]
-    return [way, f'{plain:.0f} = {of_teacher[0]:.0f} + {students[0]:.0f}',
-            f'{fast:.0f} = {of_teacher[1]:.0f} + {students[1]:.0f}',
-            f'×{students[0]/students[1]:.2f}', f'×{plain/fast:.2f}']
+    sums = ['{} = {} + {}'.format(*map(three_digits, ms))
+            for ms in ((plain, of_teacher[0], students[0]), (fast, of_teacher[1], students[1]))]
+    return [way, *sums, f'×{students[0]/students[1]:.2f}', f'×{plain/fast:.2f}']
 
 # %% ../../nbs/13b_cost_runs.ipynb #by-precision
 def by_precision(frame, # of results, from `Ledger.to_frame` or `to_frame`
