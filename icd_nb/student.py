@@ -38,8 +38,7 @@ class Student:
                  keep:str='weights' # in its folder, when it is done; `all`: its last checkpoint too
                 ):
         if not isinstance(model, nn.Module):
-            named = hasattr(model, '__name__') # a class or a function
-            call = f": call it first, as in {model.__name__}()" if named else ''
+            call = f": call it first, as in {model.__name__}()" if hasattr(model, '__name__') else ''
             raise ValueError("a student's model is a network, such as "
                              f"create_model('resnet8', 20), not {model!r}{call}")
         checked(recipe, is_a(Recipe, 'a Recipe, such as Recipe(epochs=240)'), 'Student: recipe')
@@ -51,11 +50,11 @@ class Student:
         self.objective = smoothed(own_objective(objective), recipe.label_smoothing)
         self.scales = self._choose(scales) if self.objective.needs_local else ()
         self.pooling = (self.scales, chained or not self.scales) # what it asks of a teacher
-        self.folder = folder
-        self.keep = check_choice(keep, ('weights', 'all'), 'keep')
+        self.folder, self.keep = folder, check_choice(keep, ('weights', 'all'), 'keep')
         # How far it has come
         self.epoch = 0 # the last epoch that is finished
         self.history = [] # one dict per finished epoch
+        self.machines = [] # pairs: an epoch, and what has computed from then on
         self.error = None # why its training ended early
         # The epoch under way
         self.rows = [] # one tensor per step: the terms, their total, the part that was right
@@ -79,9 +78,8 @@ class Student:
     def _choose(self, scales)->tuple:
         own = self.objective.scales
         asked = None if scales is None else parse_scales(scales)
-        if own and asked and own != asked:
-            raise ValueError(f"{self.name}: its objective was made for the scales {own}, "
-                             f"and it is given {asked}")
+        if own and asked and own != asked: raise ValueError(
+            f"{self.name}: its objective was made for the scales {own}, and it is given {asked}")
         return asked or own or (1,2,4)
 
     @property
@@ -174,7 +172,8 @@ def _own_scores(self:Student, said): # of what the teacher says, the cells that 
 @patch
 def step(self:Student, batch,
          t, # the teacher's scores of this batch, or None
-         i:int # which step of the epoch
+         i:int, # which step of the epoch
+         after=None # the CUDA stream that makes `t`
         )->torch.Tensor: # the terms, their total, and the part of the images that were right
     "One training step"
     self.reseed(i)
@@ -182,6 +181,7 @@ def step(self:Student, batch,
     with LoneImage() if len(batch.x) == 1 < self.recipe.bs else nullcontext():
         s = self.score(batch)
         s.index = batch.index
+        if after: torch.cuda.current_stream(after.device).wait_stream(after)
         with first_look(self, s, t, batch.y): total, parts = self.backward(s, t, batch.y)
     average_gradients(self.params)
     if self.recipe.clip is not None: nn.utils.clip_grad_norm_(self.params, self.recipe.clip)

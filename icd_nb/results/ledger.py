@@ -216,11 +216,12 @@ def recipe_key(settings:dict)->str:
 def _row(result):
     s = result['settings']
     found = {k: result.get(k) for k in (*_ACCURACIES, 'seed', 'error')}
+    where = (result.get('versions') or {}).get('hardware', '–')
     return s | found | dict(
         label=recipe_title(s), recipe=recipe_key(s), stale=stale(result), settings=s,
         code=s.get('code', 1),
         about_teacher=result if s['method'] == 'teacher' else result.get('teacher'),
-        hardware=(result.get('versions') or {}).get('hardware', '–'))
+        hardware='; '.join(result.get('machines', [where])))
 
 def to_frame(results)->pd.DataFrame:
     "One row per result"
