@@ -33,25 +33,25 @@ def kernels_per_step(students, teacher=None, # names
                      shape=(100, 32) # number of classes, and side of the images
                     )->float:
     "How many kernels follow each other in a step"
-    chains = [47 + 8*_convolutions(name, *shape) for name in students]
-    taught = 2*_convolutions(teacher, *shape) if teacher else 0
-    return taught + sum(chains)/min(3, len(chains))
+    chains = [50 + 18*_convolutions(name, *shape) for name in students]
+    taught = 4*_convolutions(teacher, *shape) if teacher else 0
+    return taught/2 + sum(chains)/min(1.9, len(chains)) # two students and more share the card
 
 # %% ../../nbs/13d_cost_plan.ipynb #plan-card
 @dataclass(frozen=True)
 class Card:
     "What computes"
     rate:float # operations per second, in convolutions
-    kernel:float=0. # seconds of a kernel, however small
+    kernel:float=0. # seconds of a kernel in a chain, however small
     price:float=0. # per hour
-    slack:float=2. # a training takes so many times its larger floor
+    slack:float=2. # its convolutions take so many times what the rate says
     def seconds(self, operations, kernels)->float:
         "How long that takes"
-        return self.slack*max(operations/self.rate, kernels*self.kernel)
+        return max(self.slack*operations/self.rate, kernels*self.kernel)
 
-CARDS = {'H100': Card(280e12, 2.5e-6, 3.), 'A100': Card(110e12, 3e-6, 1.8),
-         'RTX 4090': Card(80e12, 3e-6, .6), 'L4': Card(35e12, 3.5e-6, .8),
-         'T4': Card(5e12, 5e-6, .4)} # assumed
+CARDS = {'H100': Card(280e12, 3.9e-6, 3.), 'A100': Card(110e12, 4.7e-6, 1.8),
+         'RTX 4090': Card(80e12, 4.7e-6, .6), 'L4': Card(35e12, 5.5e-6, .8),
+         'T4': Card(5e12, 7.8e-6, .4)} # assumed, but for the kernels of the H100
 
 def _cards(text)->dict: # `H100=2.5,T4`: some of them, each with its price per hour, if given
     found = {}
@@ -160,8 +160,8 @@ def plot_check(frame, # of a ledger
     return ax
 
 # %% ../../nbs/13d_cost_plan.ipynb #plan-print
-_SAYS = ("**An estimate.** Twice the larger of two floors, arithmetic and kernels; rates and "
-         "prices of cards are assumptions, and no GPU has confirmed them.")
+_SAYS = ("**An estimate.** The larger of two times, arithmetic and kernels. Measured were the "
+         "kernels of one pair on an H100; all other rates, and all prices, are assumptions.")
 
 def _hours(table): # for the reader
     shown = table.map('{:,.2f}'.format)
