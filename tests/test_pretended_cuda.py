@@ -45,6 +45,10 @@ def test_no_step_waits_and_nothing_is_warned_of(said, name):
     assert (o['waits'], o['waits_plain']) == ({}, {})
     assert (o['warnings'], o['plain_warnings']) == ([], [])
 
+def test_students_wait_for_the_teacher_only_before_the_loss(said):
+    "Its pass begins with theirs, on a stream of its own; a student that did not wait would learn from the scores of the batch before"
+    assert said['streams'] == dict(students=2, teacher=1, recordings=2) # one observed step, and the recording
+
 def test_evaluation_reads_once(said):
     "However many batches there are: their order is sent before the first, and the counts are read after the last"
     assert said['evaluation']['same']

@@ -101,6 +101,23 @@ def evaluation():
         there = evaluate(model, images, 'cuda:1', bs=3, remark=False)
     return dict(same=all(abs(here[k]-there[k]) < 1e-4 for k in here), waits=Counter(device.waits[before:]))
 
+def streams():
+    "In the last recording of two students: how many wait for the teacher's stream, and whether that one waits for what was before"
+    teachers, waited, aside, wait = [], [], trainer.aside, torch.cuda.Stream.wait_stream
+    def note_wait(self, other):
+        waited.append((self.cuda_stream, other.cuda_stream))
+        return wait(self, other)
+    def note_teacher(job, stream):
+        if stream:
+            teachers.append(stream.cuda_stream)
+            waited.clear()
+        return aside(job, stream)
+    trainer.aside, torch.cuda.Stream.wait_stream = note_teacher, note_wait
+    try: train([student('kd'), student('icd_kd')], 'cuda:1', Speed('fp32'), replace(data, train_x=x[:2*BS], train_y=y[:2*BS]))
+    finally: trainer.aside, torch.cuda.Stream.wait_stream = aside, wait
+    mine = teachers[-1]
+    return dict(students=len({a for a, b in waited if b == mine}), teacher=sum(a == mine for a, b in waited), recordings=len(teachers))
+
 def hints():
     "The layers that are chosen on the host are chosen on the device"
     chosen = []
@@ -146,7 +163,7 @@ if __name__ == '__main__':
         all=lambda: compare([*METHODS], 'cuda:1', whole),
         one=lambda: compare(['mgd'], 'cuda:0', mapped, precision='bf16'),
         several=lambda: compare(['kd', 'icd_dkd', 'mgd', 'ft'], 'cuda:1', mapped, precision='bf16', epochs=2),
-        cached=lambda: cached(False), cached_on_host=lambda: cached(True), evaluation=evaluation, hints=hints,
+        cached=lambda: cached(False), cached_on_host=lambda: cached(True), evaluation=evaluation, hints=hints, streams=streams,
         controls=lambda: {**{t.name: refused(t) for t in (Reads(), Mixes(), Masks(), Sends(), Draws())}, 'empty': empty_graph()})
     names = sys.argv[1:] or [*jobs]
     for name in names: print(json.dumps({name: jobs[name]()}), flush=True)
