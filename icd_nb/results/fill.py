@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 from fastcore.basics import groupby
 from ..checkpoint import KEPT
-from ..core import NUMBERS_VERSION
+from ..core import NUMBERS_VERSION, counted
 from ..data import base_dataset
 from ..files import Timeout, alone, short_name
 from ..libraries import file_part
@@ -118,7 +118,7 @@ def ready_teacher(ledger:Ledger, lab:Lab, run, deadline, # as `time.monotonic()`
     teaching = teacher_run(run, epochs)
     path = checkpoint_of(checkpoints, lab.data.name, run.teacher) or lab.find_teacher(teaching)
     if path is None:
-        what = f'teacher {run.teacher}, {teaching.epochs} epochs'
+        what = f"teacher {run.teacher}, {counted(teaching.epochs, 'epoch')}"
         if not _in_time(deadline, what): return False
         if not lab.teacher_lab.run([teaching], deadline): return False
     lab.use_teacher(teaching, path)

@@ -12,7 +12,7 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 from fastcore.basics import patch
 from .. import style
-from ..core import runs_home, write_json
+from ..core import counted, runs_home, write_json
 from ..data import load_data
 from ..files import short_name
 from ..hints import METRICS, MeansNothing
@@ -135,7 +135,8 @@ def plan(self:HintStudy)->str:
         f"of {data.num_classes} classes, on {self.lab.device}, {self.lab.speed.precision}",
         f"hint points of {', '.join(p['networks'])} under {', '.join(p['metrics'])}, {p['k']} each",
         f"{p['teacher']} → {p['student']}: {', '.join(p['methods'])} "
-        f"at the layers {', '.join(p['choices'])}; seeds {p['seeds']}; {p['epochs']} epochs"])
+        f"at the layers {', '.join(p['choices'])}; seeds {p['seeds']}; "
+        + counted(p['epochs'], 'epoch')])
 
 @patch
 def teach(self:HintStudy):

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from scipy.stats import spearmanr
 from .. import style
+from ..core import counted
 from ..params import PARAMETERS, maybe, path_text
 from ..pooling import n_cells
 from .ablations import (
@@ -128,14 +129,12 @@ def judging_in_words(found:pd.DataFrame, criterion:str)->str: # Markdown; '' whe
                              of[PUBLISHED].groupby('seed').regret.mean())
     more = paired_difference(of[criterion].groupby('seed').correlation.mean(),
                              of['cells'].groupby('seed').correlation.mean())
-    where = ', '.join(_counted(found[o].nunique(), o) for o in ('pair', 'ablation', 'seed'))
+    where = ', '.join(counted(found[o].nunique(), o) for o in ('pair', 'ablation', 'seed'))
     luck = f', one that a search on the other seeds finds {search}' if search.pairs else ''
     return (f"`{criterion}` ({where}): its rank correlation with the accuracy of the seven sets is "
             f"{r}; against that of the number of cells: {more} ({_told(more)}). The best set has "
             f"{cost} points more than its choice{luck}. Regret against the published scales: "
             f"{less} ({_told(less)}).")
-
-def _counted(n, what): return f"{n} {what}{'s'*(n > 1)}"
 
 def _told(d): # a `Difference`
     if d.mean == 0 and not d.half_width: return 'the same'

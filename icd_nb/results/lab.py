@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from fastcore.basics import groupby, patch
 from torch import nn
-from ..core import (NUMBERS_VERSION, fingerprint, project_file, read_json, runs_home, seed_of,
-                         short_hash, write_json)
+from ..core import (NUMBERS_VERSION, counted, fingerprint, project_file, read_json,
+                         runs_home, seed_of, short_hash, write_json)
 from ..devices import get_device, versions
 from ..hub import hub_file
 from ..libraries import file_part, library_of
@@ -172,7 +172,7 @@ def _train(self:Lab, todo, deadline=None):
                     self._train_group(left, deadline, bar)
         n = sum(map(len, todo))
         bar.leave = not self.todo(sum(todo, [])) # all have a result: this line stays
-        bar.bar_format = f"{n} run{'s'*(n > 1)} trained in {for_humans(time.monotonic()-began)}"
+        bar.bar_format = f"{counted(n, 'run')} trained in {for_humans(time.monotonic()-began)}"
 
 @patch
 def _train_group(self:Lab, group, deadline, bar): # side by side
@@ -225,7 +225,7 @@ def use_teacher(self:Lab, run:Run, checkpoint=None, shipped=True)->Path:
     self.teacher = load_weights(new_model(run.student, self.data, 'teacher'), path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     here = path.parent == self.teacher_lab.run_folder(run)
-    origin = f'trained here, {run.epochs} epochs' if here else f'{path.name}, sha256 {sha256}'
+    origin = f'trained here, {counted(run.epochs, "epoch")}' if here else f'{path.name}, sha256 {sha256}'
     self.teacher_name = run.student
     self.teacher_origin = dict(origin=origin, file=path.name, sha256=sha256)
     return path

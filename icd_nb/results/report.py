@@ -11,7 +11,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from .. import style
-from ..core import runs_home, write_json
+from ..core import counted, runs_home, write_json
 from ..data import DATASETS, ImageData, load_data
 from ..libraries import pretraining_text
 from ..methods import methods_of
@@ -152,7 +152,7 @@ def plan_text(lab:Lab, p:dict, weights=None, # path of the teacher's; None: it w
     "What will be done"
     data, seen, runs = lab.data, lab.data.augment, planned_runs(p)
     teaching = teacher_run(runs[0], p['teacher_epochs'], pretrained=bool(p['pretrained']))
-    about = f'trained first, {teaching.epochs} epochs'
+    about = f"trained first, {counted(teaching.epochs, 'epoch')}"
     if weights: about = f'weights from {weights.name}'
     lines = [f'{recipe_title(lab.settings(runs[0]))}: {len(data.train_y)} training and '
              f'{len(data.test_y)} test images of {data.num_classes} classes, '
@@ -165,7 +165,7 @@ def plan_text(lab:Lab, p:dict, weights=None, # path of the teacher's; None: it w
     if teaching.pretrained:
         lines.append(f'{teaching.student} was pre-trained on {pretraining_text(teaching.student)}')
     said = [f"student {p['student']}: {_listed(p['methods'])}", f"seeds {_listed(p['seeds'])}",
-            f"{p['epochs']} epochs", *_looks(runs, p, scales)]
+            counted(p['epochs'], 'epoch'), *_looks(runs, p, scales)]
     lines += [f"teacher {p['teacher']}: {about}", '; '.join(said)]
     lines += dict.fromkeys(f'  {used_line(run)}' for run in runs)
     return '\n'.join(lines)

@@ -14,6 +14,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt, pandas as pd
 from .. import style
 from ..checkpoint import signal_self
+from ..core import counted
 from ..data import DATASETS
 from ..params import text, whole_number, yes_or_no
 from .export import export_table
@@ -145,7 +146,7 @@ def ways_of_filling(table:SmallTable, home, # a folder
     numbers = [] if workers == 'none' else [int(n) for n in workers.split(',')]
     ways = dict(alone=took(lambda: table.fill(home/'alone')))
     for n in numbers:
-        ways[f"{n} worker{'s'*(n > 1)}"] = took(lambda: table.fill(home/str(n), n))
+        ways[counted(n, 'worker')] = took(lambda: table.fill(home/str(n), n))
     return ways
 
 def with_dask(table:SmallTable, home)->dict: # as from `took`

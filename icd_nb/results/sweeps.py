@@ -10,6 +10,7 @@ from functools import partial
 import matplotlib.pyplot as plt
 import pandas as pd
 from .. import style
+from ..core import counted
 from .ablations import by_value
 from .export import export_table
 from .published import pair_name, published_run, same_pair
@@ -69,7 +70,7 @@ def _pair_in_words(name, outcomes): # one sentence
         found = [f'{o} ({d})' for o, d in outcomes.items() if d.outcome == outcome]
         return '; '.join(found) or 'none'
     n = len(outcomes)
-    return (f"{name}: {n} variant{'s'*(n > 1)}, of which chance alone would put "
+    return (f"{name}: {counted(n, 'variant')}, of which chance alone would put "
             f"{outside_by_chance(n)} outside. "
             f"Ahead of SD-KD: {those('ahead')}. Behind: {those('behind')}.")
 
