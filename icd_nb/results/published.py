@@ -12,8 +12,8 @@ from functools import lru_cache
 from importlib import resources
 from ..core import read_json
 from ..data import DATASETS, base_dataset
-from ..losses import METHODS
-from ..methods import as_published, record_of, uses_gamma
+from ..losses import METHODS, uses_gamma
+from ..methods import as_published, record_of
 from ..recipe import CHOSEN, RECIPES, Recipe, default_lr
 from ..registry import remembered
 from .run import CHOSEN_SAID, Run, dataset_record

@@ -15,8 +15,8 @@ from ..data import DATASETS, DataSet, base_dataset, held_part, load_data
 from ..data.folders import names_at
 from ..hints.terms import hint_names
 from ..kd import smoothed
-from ..losses import METHODS, objective
-from ..methods import Published, as_published, hyper_defaults, pair_scales, user_made, uses_gamma
+from ..losses import METHODS, objective, uses_gamma
+from ..methods import Published, as_published, hyper_defaults, pair_scales, user_made
 from ..libraries import check_library_name, library_of
 from ..models import check_model
 from ..params import (PARAMETERS, checked, from_0, maybe, number, one_of, several, text,
@@ -124,7 +124,8 @@ def _usual(self:Run):
 def objective(self:Run)->'Objective':
     "A fresh objective"
     own = {k: v for k, v in self._usual.items() if k in _OF_240} | dict(self.hyper)
-    return smoothed(objective(self.method, self.scales, self.gamma, **own), self.label_smoothing)
+    gamma = self.gamma if uses_gamma(self.method, self.hyper) else 2. # only tables give it to all
+    return smoothed(objective(self.method, self.scales, gamma, **own), self.label_smoothing)
 
 @patch(as_prop=True)
 def recipe(self:Run)->Recipe:
@@ -196,8 +197,7 @@ def teacher_run(run:Run, epochs:int=None, lr:float=None,
 def network_pair(value)->tuple: # `resnet32x4:ShuffleV1`, or the two names
     "The names of a teacher and a student"
     names = re.split('[:-]', value) if isinstance(value, str) else list(value)
-    if len(names) != 2:
-        raise ValueError("write pairs like resnet32x4:ShuffleV1, with commas between them")
+    if len(names) != 2: raise ValueError("write pairs like resnet32x4:ShuffleV1, joined by commas")
     return tuple(_model(name.strip()) for name in names)
 
 # %% ../../nbs/11_run.ipynb #run-parameters
