@@ -41,7 +41,7 @@ class TableFile:
                  shape, # views, images, scores, classes
                  dtype,
                  **about): # what the numbers depend on, see `SAYS`
-        self.path = Path(path).expanduser()
+        self.path = Path(path).expanduser().absolute()
         self.note = self.path.with_name(f'{self.path.name}.json')
         self.about = dict(about, shape=list(shape), dtype=str(dtype)[6:], code=NUMBERS_VERSION)
         self.block = prod(shape[1:])*dtype.itemsize

@@ -54,8 +54,8 @@ class Lab:
                 ):
         check_data(data)
         self.data, self.device, self.keep, self.on_epoch = data, get_device(device), keep, on_epoch
-        self.folder = Path(folder or runs_home()).expanduser()
-        self.teachers = Path(teachers or runs_home()/'teachers').expanduser()
+        self.folder = Path(folder or runs_home()).expanduser().absolute()
+        self.teachers = Path(teachers or runs_home()/'teachers').expanduser().absolute()
         self.teacher, self.teacher_name = teacher, teacher_name
         self.bar, self.notes = bar, {} # (teacher, *scales) → what their results say besides
         self.speed, self.data_id = speed.on(self.device), data.fingerprint

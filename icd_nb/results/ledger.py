@@ -90,7 +90,8 @@ def _check_accuracy(value, what):
 class Ledger:
     "A folder of results, one file per run"
     def __init__(self, path=None): # default: `results/` of the project, and those of the library
-        self.path = path_of(project_root()/'results' if path is None else path, 'ledger: path')
+        usual = project_root()/'results'
+        self.path = (usual if path is None else path_of(path, 'ledger: path')).absolute()
         self.folders = [self.path, bundled('results')] if path is None else [self.path]
     def file(self, settings)->Path:
         "Where the result of these settings lies, or would lie"
@@ -214,9 +215,8 @@ def recipe_key(settings:dict)->str:
     return short_hash({k: v for k, v in settings.items() if v is not None and k not in context})
 
 def _row(result):
-    s = result['settings']
+    s, where = result['settings'], (result.get('versions') or {}).get('hardware', '–')
     found = {k: result.get(k) for k in (*_ACCURACIES, 'seed', 'error')}
-    where = (result.get('versions') or {}).get('hardware', '–')
     return s | found | dict(
         label=recipe_title(s), recipe=recipe_key(s), stale=stale(result), settings=s,
         code=s.get('code', 1),
