@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NUMBERS_VERSION', 'nearest', 'check_choice', 'parse_scales', 'seed_of', 'generator', 'data_home', 'project_root',
            'runs_home', 'project_file', 'write_json', 'check_place', 'read_json', 'short_hash', 'fingerprint',
-           'progress', 'counted', 'load_rooms', 'kept_modes', 'free_bytes', 'get_device']
+           'progress', 'load_rooms', 'kept_modes', 'free_bytes', 'get_device']
 
 # %% ../nbs/00_core.ipynb #82cb5a8a
 import hashlib, json, math, os, shutil, sys, time
@@ -210,11 +210,6 @@ def progress(items=None, desc='', **kw)->tqdm:
     usual = dict(leave=False, mininterval=0.5, ncols=ncols, nrows=20, file=_place(),
                  position=0, disable=quiet) # nrows: some terminals say that they have no rows
     return tqdm(items, desc=desc, **{**usual, **kw})
-
-# %% ../nbs/00_core.ipynb #counted
-def counted(n:float, what:str)->str: # such as `1 epoch` and `2 epochs`
-    "A number and what it counts"
-    return f"{n:.10g} {what}{'s'*(n != 1)}"
 
 # %% ../nbs/00_core.ipynb #load-rooms
 def load_rooms(package:str): # such as `icd_nb.features`

@@ -50,7 +50,7 @@ def streams_for(n:int, # students
     return [torch.cuda.Stream(device) for _ in range(1 + max(1, fit))]
 
 def aside(job, # a function without arguments
-          stream): # whatever reads the result has to wait for it; None: there are no streams
+          stream=None): # whatever reads the result has to wait for it; None: there are no streams
     "Run a job on a CUDA stream, after earlier work"
     if stream: stream.wait_stream(torch.cuda.current_stream(stream.device))
     with torch.cuda.stream(stream): return job()

@@ -38,7 +38,7 @@ class Student:
                  keep:str='weights' # in its folder, when it is done; `all`: its last checkpoint too
                 ):
         if not isinstance(model, nn.Module):
-            call = f": call it first, as in {model.__name__}()" if hasattr(model, '__name__') else ''
+            call = f": call it first, as in {o}()" if (o := getattr(model, '__name__', '')) else ''
             raise ValueError("a student's model is a network, such as "
                              f"create_model('resnet8', 20), not {model!r}{call}")
         checked(recipe, is_a(Recipe, 'a Recipe, such as Recipe(epochs=240)'), 'Student: recipe')

@@ -9,7 +9,6 @@ __all__ = ['Term', 'CellLoss', 'losses_of', 'Wrapped', 'part_at', 'Warmup', 'Obj
 import inspect
 from fastcore.basics import patch
 from torch import Tensor, nn
-from .core import counted
 from .params import checked, from_0, shown
 from .scores import Scores
 from .sources import as_setting, code_of, is_own
@@ -225,7 +224,7 @@ def check(self:Objective, s:Scores, t:Scores):
 # %% ../nbs/05c_terms.ipynb #objective-markdown
 def _in_words(term)->str:
     if isinstance(term, Warmup):
-        return f'{_in_words(term.term)}; at full strength after {counted(term.epochs, "epoch")}'
+        return f'{_in_words(term.term)}; at full strength from epoch {term.epochs:g}'
     doc = type(term).__doc__
     return doc.strip().splitlines()[0] if doc else '–'
 

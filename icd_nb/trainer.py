@@ -85,13 +85,12 @@ def step_all(students, batch, teacher, i,
             )->list: # one row of terms per student
     "One step of all students on the same batch, scored once by the teacher"
     asked = teacher and any(st.objective.needs_teacher for st in students)
-    first, *others = streams or [None]
-    t = aside(partial(teacher, batch), first) if asked else {}
+    t = aside(partial(teacher, batch), *streams[:1]) if asked else {}
     theirs = [t.get(st.pooling) for st in students]
     # What one stream keeps of the scores, another must not read: each gets a record of its own.
     if streams: theirs = [s and replace(s) for s in theirs]
-    jobs = [partial(st.step, batch, s, i, after=first) for st, s in zip(students, theirs)]
-    return side_by_side(jobs, others)
+    jobs = [partial(st.step, batch, s, i, *streams[:1]) for st, s in zip(students, theirs)]
+    return side_by_side(jobs, streams[1:])
 
 # %% ../nbs/09_trainer.ipynb #prepare-all
 def prepare_all(students, data, teacher, batch, device, speed,

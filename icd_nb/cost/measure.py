@@ -61,7 +61,7 @@ def three_digits(x:float)->str: # such as 0.123, 1.23, 12.3, 123 and 1,230
 # %% ../../nbs/13_cost.ipynb #race-table
 def _race_row(name, r):
     quartiles = f"{r['low']:.2f}–{r['high']:.2f}"
-    return [name, f"{three_digits(r['ms'])}", f"{r['per_second']:,.1f}", f"×{r['ratio']:.2f}", quartiles]
+    return [name, three_digits(r['ms']), f"{r['per_second']:,.1f}", f"×{r['ratio']:.2f}", quartiles]
 
 def race_table(outcome:dict, # of `compare`
                what:str='per second')->str: # Markdown

@@ -13,12 +13,12 @@ from pathlib import Path
 import pandas as pd
 from fastcore.basics import groupby
 from ..checkpoint import KEPT
-from ..core import NUMBERS_VERSION, counted
+from ..core import NUMBERS_VERSION
 from ..data import base_dataset
 from ..files import Timeout, alone, short_name
 from ..libraries import file_part
 from ..models import cost, create_model
-from .export import export_table
+from .export import counted, export_table
 from ..devices import versions
 from .lab import Lab
 from .ledger import Ledger, recipe_key

@@ -12,7 +12,7 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 from fastcore.basics import patch
 from .. import style
-from ..core import counted, runs_home, write_json
+from ..core import runs_home, write_json
 from ..data import load_data
 from ..files import short_name
 from ..hints import METRICS, MeansNothing
@@ -23,7 +23,7 @@ from ..models import MODELS
 from ..params import PARAMETERS, maybe, one_of, path_text, several, whole_number
 from .choices import (
     choice_differences, choice_frame, choice_runs, choices_in_words, distinct_choices, hint_methods)
-from .export import for_humans, markdown_table
+from .export import counted, for_humans, markdown_table
 from .fill import checkpoint_of
 from .lab import Lab
 from .run import RUN_PARAMETERS, Run, teacher_run

@@ -11,12 +11,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from scipy.stats import spearmanr
 from .. import style
-from ..core import counted
 from ..params import PARAMETERS, maybe, path_text
 from ..pooling import n_cells
 from .ablations import (
     ablation_rows, ablation_table, ablations, set_name, variant)
-from .export import export_table
+from .export import counted, export_table
 from .published import pair_name, same_pair
 from .run import Run
 from .stats import Difference, paired_difference

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from fastcore.basics import groupby, patch
 from torch import nn
-from ..core import (NUMBERS_VERSION, counted, fingerprint, project_file, read_json,
+from ..core import (NUMBERS_VERSION, fingerprint, project_file, read_json,
                          runs_home, seed_of, short_hash, write_json)
 from ..devices import get_device, versions
 from ..hub import hub_file
@@ -21,7 +21,7 @@ from ..params import checked, is_a
 from ..processes import alone_together, from_first
 from ..ranks import is_first
 from ..models import MODELS, create_model, load_weights
-from .export import for_humans
+from .export import counted, for_humans
 from .run import Run, dataset_names
 from .seal import sealed, unsealed
 from ..data import is_part, steps_per_epoch
@@ -224,8 +224,8 @@ def use_teacher(self:Lab, run:Run, checkpoint=None, shipped=True)->Path:
     path = self.find_teacher(run, checkpoint, shipped)
     self.teacher = load_weights(new_model(run.student, self.data, 'teacher'), path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    here = path.parent == self.teacher_lab.run_folder(run)
-    origin = f'trained here, {counted(run.epochs, "epoch")}' if here else f'{path.name}, sha256 {sha256}'
+    here, long = path.parent == self.teacher_lab.run_folder(run), counted(run.epochs, 'epoch')
+    origin = f'trained here, {long}' if here else f'{path.name}, sha256 {sha256}'
     self.teacher_name = run.student
     self.teacher_origin = dict(origin=origin, file=path.name, sha256=sha256)
     return path

@@ -11,13 +11,14 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from .. import style
-from ..core import counted, runs_home, write_json
+from ..core import runs_home, write_json
 from ..data import DATASETS, ImageData, load_data
 from ..libraries import pretraining_text
 from ..methods import methods_of
 from .lab import Lab
 from .ledger import CONTEXT, to_frame
 from .published import recipe_title
+from .export import counted
 from .run import planned_runs, run_of, teacher_run, used_line, used_parameters
 from .stats import mean_std, plus_minus
 from .tables import result_row, shown_table, split_contexts, table_text

@@ -10,7 +10,7 @@ __all__ = ['CHOSEN_SAID', 'RUN_PARAMETERS', 'Run', 'used_line', 'run_of', 'datas
 import math, re
 from dataclasses import asdict, dataclass, fields, replace
 from fastcore.basics import patch
-from ..core import check_choice, counted, parse_scales, short_hash
+from ..core import check_choice, parse_scales, short_hash
 from ..data import DATASETS, DataSet, base_dataset, held_part, load_data
 from ..data.folders import names_at
 from ..hints.terms import hint_names
@@ -169,9 +169,9 @@ CHOSEN_SAID = dict(optimizer='{}', schedule='{} schedule', lr_warmup='lr rises u
 
 def used_line(run:Run)->str:
     "`sd_dkd: as in SDD; β of DKD 8, warm-up 20 of 240 epochs, gradient clipped at 40, lr 0.05`"
-    used = run.used
-    said = dict(dkd_beta='β of DKD {:g}', warmup=f'warm-up {{:g}} of {counted(run.epochs, "epoch")}',
-                before_epochs='epochs before it {:g}', ce_weight='weight of CE {:g}', T='T {:g}',
+    used, of = run.used, f"{run.epochs} epoch{'s'*(run.epochs > 1)}"
+    said = dict(dkd_beta='β of DKD {:g}', warmup=f'warm-up {{:g}} of {of}', T='T {:g}',
+                before_epochs='epochs before it {:g}', ce_weight='weight of CE {:g}',
                 clip='gradient clipped at {:g}' if used['clip'] else 'no clipping', lr='lr {:g}',
                 kd_weight='of KD {:g}', **CHOSEN_SAID)
     parts = ', '.join(said[k].format(v) for k, v in used.items() if k in said)

@@ -14,10 +14,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt, pandas as pd
 from .. import style
 from ..checkpoint import signal_self
-from ..core import counted
 from ..data import DATASETS
 from ..params import text, whole_number, yes_or_no
-from .export import export_table
+from .export import counted, export_table
 from .fill import fill
 from .ledger import Ledger
 from .parallel import fill_shared

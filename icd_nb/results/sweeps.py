@@ -10,9 +10,8 @@ from functools import partial
 import matplotlib.pyplot as plt
 import pandas as pd
 from .. import style
-from ..core import counted
 from .ablations import by_value
-from .export import export_table
+from .export import counted, export_table
 from .published import pair_name, published_run, same_pair
 from .run import Run
 from .stats import outside_by_chance

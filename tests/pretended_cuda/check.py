@@ -107,7 +107,7 @@ def streams():
     def note_wait(self, other):
         waited.append((self.cuda_stream, other.cuda_stream))
         return wait(self, other)
-    def note_teacher(job, stream):
+    def note_teacher(job, stream=None):
         if stream:
             teachers.append(stream.cuda_stream)
             waited.clear()
