@@ -124,7 +124,7 @@ def _usual(self:Run):
 def objective(self:Run)->'Objective':
     "A fresh objective"
     own = {k: v for k, v in self._usual.items() if k in _OF_240} | dict(self.hyper)
-    gamma = self.gamma if uses_gamma(self.method, self.hyper) else 2. # only tables give it to all
+    gamma = self.gamma if self.gamma != 2 and uses_gamma(self.method, self.hyper) else 2.
     return smoothed(objective(self.method, self.scales, gamma, **own), self.label_smoothing)
 
 @patch(as_prop=True)
