@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from torch import nn
 from .core import check_choice, free_bytes, parse_scales, progress
 from .data.augment import all_views, crop, view_number
-from .data.batches import exact_device
+from .devices import exact_device
 from .data.loaders import check_data
 from .ensemble import scorer_of
 from .heads import eval_mode

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from .data import test_batches
-from .data.batches import exact_device
+from .devices import exact_device
 from .data.loaders import check_data
 from .ensemble import Ensemble
 from .heads import eval_mode

@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 from .core import progress
 from .data import Augment, ImageData
 from .data.augment import centre_view, crop
-from .data.batches import exact_device
+from .devices import exact_device
 from .data.folders import IMAGE_FILES, picture_files, say_left_out
 from .data.lazy import Pictures
 from .data.pictures import changed

@@ -18,7 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from .checkpoint import claim
 from .core import kept_modes, seed_of
 from .data import steps_per_epoch, test_batches, train_batches
-from .data.batches import exact_device
+from .devices import exact_device
 from .data.loaders import check_data
 from .decoupling import Scorer
 from .earlier import last_epoch, train_before

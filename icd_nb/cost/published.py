@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from ..data import Augment, ImageData, train_batches
-from ..data.batches import exact_device
+from ..devices import exact_device
 from ..data.augment import IMAGENET_MEAN, IMAGENET_STD
 from ..scores import Scores
 from ..earlier import student_before

@@ -14,8 +14,10 @@ from itertools import islice
 import torch
 from fastcore.basics import patch
 from torch import Tensor
-from ..core import fingerprint, free_bytes, generator, get_device, short_hash
+from ..core import fingerprint, free_bytes, generator, short_hash
+from ..devices import exact_device
 from .augment import Augment, centre_view, crop, random_images, view_counts, view_number
+from .strong import strong_crop, strong_draws
 from ..ranks import own_share
 from ..params import checked, shown, text, whole_number, yes_or_no
 
@@ -112,11 +114,6 @@ def toy_data(n_train=100, n_test=30, size=32, classes=5, seed=0, augment=None, *
     names = [f'class {i}' for i in range(classes)]
     return ImageData('toy', x[0], y[0], x[1], y[1], names, augment or Augment(size, size//8), **kw)
 
-# %% ../../nbs/01b_batches.ipynb #exact-device
-def exact_device(device)->torch.device:
-    "`device` with its number, as tensors report it: `cuda` is `cuda:0`"
-    return torch.empty(0, device=get_device(device)).device
-
 # %% ../../nbs/01b_batches.ipynb #to
 @patch
 def to(self:ImageData, device)->ImageData:
@@ -139,11 +136,11 @@ def settle(self:ImageData, device, share=.5 # of the memory that is free there
     return self.to(device) if self.nbytes <= share*free_bytes(device) else self
 
 # %% ../../nbs/01b_batches.ipynb #2332be6f
-Batch = namedtuple('Batch', 'x y index view rows', defaults=[None])
+Batch = namedtuple('Batch', 'x y index view rows strong', defaults=[None, None])
 Batch.__doc__ = ("`x` `[B,3,S,S]` normalised, `y` labels `[B]`, `index` `[B]` which images, "
-                 "`view` `[B,3]` of each (first row, first column, mirrored), "
-                 "`rows` of a table that were sent along, if any; where processes share a batch, "
-                 "`x` is the share and the others are whole")
+                 "`view` `[B,3]` of each (first row, first column, mirrored), `rows` of a table "
+                 "and `strong` images like `x` where they are asked for; where processes share a "
+                 "batch, `x` and `strong` are the share, and the others are whole")
 
 # %% ../../nbs/01b_batches.ipynb #epoch-plan
 def epoch_plan(data:ImageData, seed, epoch)->tuple: # order `[N]`, view `[N,3]`
@@ -160,9 +157,8 @@ def steps_per_epoch(data:ImageData, bs, drop_last=None # default: as the data se
     if hasattr(data, 'steps'): return data.steps(bs) # it makes its batches itself
     n, drop = len(data.train_y), data.drop_last if drop_last is None else drop_last
     bs = checked(bs, whole_number(), 'batch size')
-    if drop and n < bs:
-        raise ValueError(f"{data.name}: {n} training images make no whole batch of {bs}; "
-                         "use a smaller batch size")
+    if drop and n < bs: raise ValueError(
+        f"{data.name}: {n} training images make no whole batch of {bs}; use a smaller batch size")
     return n//bs if drop else -(-n//bs)
 
 # %% ../../nbs/01b_batches.ipynb #sent-ahead
@@ -201,7 +197,8 @@ def _rows_ahead(table, x, order, view, bs, augment, device):
     which = view_number(view, augment, x.shape[1:3])*len(x) + order
     return sent_ahead(table.flatten(0, 1), which.split(bs), device)
 
-def batches(x, y, order, view, bs, augment, device, mapped=False, reuse=False, table=None):
+def batches(x, y, order, view, bs, augment, device, mapped=False, reuse=False, table=None,
+            strong=None): # from a batch's number and length to its `strong_draws`
     "Batches of `bs` images of `x` in the given order, each under its view"
     device = exact_device(device)
     if x.device not in (device, torch.device('cpu')):
@@ -215,18 +212,21 @@ def batches(x, y, order, view, bs, augment, device, mapped=False, reuse=False, t
     place, size = None, augment.size
     if reuse and device.type == 'cpu': place = torch.empty(min(bs, len(order)), size, size, 3)
     y, order, view = (o.to(device) for o in (y, order, view))
-    for i in range(0, len(order), bs):
+    for k, i in enumerate(range(0, len(order), bs)):
         index, v = order[i:i+bs], view[i:i+bs]
         img = x.index_select(0, index[mine]) if here else next(images)
         out = None if place is None else place[:len(img)]
         rows = None if along is None else next(along)
-        yield Batch(crop(img, v[mine], augment, out), y.index_select(0, index), index, v, rows)
+        hard = strong and strong_crop(img, [o[mine] for o in strong(k, len(index))], augment)
+        weak = crop(img, v[mine], augment, out)
+        yield Batch(weak, y.index_select(0, index), index, v, rows, hard)
 
 # %% ../../nbs/01b_batches.ipynb #train-batches
 def train_batches(data:ImageData, bs=64, seed=0, epoch=1, device='auto', drop_last=None,
                   reuse=False, # on a CPU: write each batch's images over those of the one before
                   table=None, # in host memory `[V,N,…]`: the row of each image's view is sent along
-                  start=0 # which batch comes first
+                  start=0, # which batch comes first
+                  strong=False # with the strong view of each image, if they are an `ImageData`?
                  ):
     "An epoch of augmented training batches; what they show depends on `seed` and `epoch` alone"
     bs = checked(bs, whole_number(), 'batch size')
@@ -235,8 +235,9 @@ def train_batches(data:ImageData, bs=64, seed=0, epoch=1, device='auto', drop_la
     n = min(steps_per_epoch(data, bs, drop_last)*bs, len(data.train_y))
     order, view = (o[start*bs:n] for o in epoch_plan(data, seed, epoch))
     x = data.train_x.drawn(seed, epoch) if data.lazy else data.train_x
+    def draws(k, n): return strong_draws(n, data.augment, data.hw, seed, epoch, start+k)
     return batches(x, data.train_y, order, view, bs, data.augment, device,
-                   data.mapped, reuse, table)
+                   data.mapped, reuse, table, draws if strong else None)
 
 def test_batches(data:ImageData, bs=500, device='auto', reuse=False):
     "Every test image once, in order, cropped at the centre"
