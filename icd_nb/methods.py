@@ -14,13 +14,13 @@ from .losses import METHODS
 from .records import Record
 from .registry import hyper_defaults, remembered
 from .sources import is_own, load_own
-import icd_nb.features.relations, icd_nb.temperature, icd_nb.features.review
+import icd_nb.features.relations, icd_nb.temperature, icd_nb.levels, icd_nb.features.review
 import icd_nb.hints.terms # which brings those of features.contrast too
 
 # %% ../nbs/08a_methods.ipynb #other-methods
 load_rooms('icd_nb.features') # and what else stands there
 
-_ROOMS = [f'icd_nb.{o}' for o in ('features.maps', 'features.relations', 'temperature',
+_ROOMS = [f'icd_nb.{o}' for o in ('features.maps', 'features.relations', 'temperature', 'levels',
           'features.review', 'features.contrast', 'features.before')] # in the order of the tables
 
 def _place(name): # of a method's room, whichever was imported first; those of others come last
@@ -67,6 +67,7 @@ class Published:
     hyper:dict # β of DKD, weights of cross entropy and KD and the like, as `objective` calls them
     warmup:float # epochs of 240; None: the method has none
     clip:float # largest norm of the gradient; None: no clipping
+    lr:float=None # of this student; None: the usual one
 
 # %% ../nbs/08a_methods.ipynb #as-published-parts
 _SDD_BETA = {('wrn_40_2', 'MobileNetV2'): 6., ('wrn_40_2', 'wrn_16_2'): 6.,
@@ -111,7 +112,9 @@ def as_published(method:str, # a name in `METHODS`; a sum follows its first name
         hyper |= record.by_pair(base_dataset(dataset), teacher, student)
     scales = pair_scales(dataset, teacher, student)
     warmup = hyper.get('warmup', usual.get('warmup'))
-    return Published(follows, scales, hyper, warmup, record.clip)
+    own_lr = record.lr and base_dataset(dataset) != 'imagenet'
+    return Published(follows, scales, hyper, warmup, record.clip,
+                     record.lr(student) if own_lr else None)
 
 # %% ../nbs/08a_methods.ipynb #own-files
 load_own()

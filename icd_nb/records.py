@@ -19,6 +19,7 @@ class Record:
     base:str='kd' # the method that it is compared with; None: there is none
     clip:float=40. # largest norm of the gradient in that code; None: it clips nothing
     by_pair:Callable=None # `f(dataset, teacher, student)`: hyper-parameters that differ on a pair
+    lr:Callable=None # `f(student)`: the learning rate of that code; None: the usual one
 
 def published(paper_name=None, **record # the fields of `Record`
              ):

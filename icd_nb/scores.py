@@ -6,7 +6,7 @@
 __all__ = ['MASKED', 'Scores', 'in_single', 'beside', 'at_class', 'check_labels', 'score_pair']
 
 # %% ../nbs/03a_scores.ipynb #scores-imports
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import torch
 from fastcore.basics import patch
 from torch import Tensor
@@ -23,12 +23,17 @@ class Scores:
     feats:dict=field(default_factory=dict) # layer name → its output
     index:Tensor=None # which images these are `[B]`
     pixels:int=1 # rows of `logits` for one image; more where every pixel has its own
+    strong:'Scores'=None # of the images' strong views, where a term looks at them
     _memo:dict=field(default_factory=dict, init=False, repr=False, compare=False)
 
     def memo(self, key, compute):
         "What `compute()` returns, computed once for each `key`"
         if key not in self._memo: self._memo[key] = compute()
         return self._memo[key]
+
+    def apart(self)->'Scores':
+        "A record of the same tensors, which remembers for itself"
+        return replace(self, strong=self.strong and self.strong.apart())
 
     @property
     def slices(self)->dict: # scale → slice

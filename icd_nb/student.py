@@ -16,6 +16,7 @@ from .decoupling import eval_mode, Scorer
 from .evaluation import check_network, hits
 from .foreign import LoneImage, first_look, keep_apart, left_alone, start_momentum
 from .kd import own_objective, smoothed
+from .levels import asks_strong
 from .params import checked, is_a, path_of, text, whole_number
 from .recipe import Recipe, make_optimizer
 from .shares import average_gradients, shared_pass, scores_of_all
@@ -50,6 +51,7 @@ class Student:
         self.objective = smoothed(own_objective(objective), recipe.label_smoothing)
         self.scales = self._choose(scales) if self.objective.needs_local else ()
         self.pooling = (self.scales, chained or not self.scales) # what it asks of a teacher
+        self.strong = asks_strong(self.objective) # does it see strong views of the images too?
         self.folder, self.keep = folder, check_choice(keep, ('weights', 'all'), 'keep')
         # How far it has come
         self.epoch = 0 # the last epoch that is finished
@@ -87,27 +89,6 @@ class Student:
     @property
     def _goes_on(self): return self.opt and (self.epoch or self.rows) # was it stopped before?
 
-# %% ../nbs/08n_student.ipynb #student-repr
-def _facts(student)->dict: # what a person wants to know
-    n = sum(p.numel() for p in student.model.parameters())
-    last = student.history[-1]['test_top1'] if student.history else None
-    return dict(network=f'{type(student.model).__name__}, {n/1e6:.2f} million parameters',
-                objective=repr(student.objective),
-                epoch=f'{student.epoch} of {student.recipe.epochs}',
-                accuracy='not tested yet' if last is None else f'{last:.2f} % of the test images')
-
-@patch
-def __repr__(self:Student):
-    facts = '; '.join(f'{k}: {v}' for k, v in _facts(self).items())
-    end = f', ended by an error: {self.error}' if self.error else ''
-    return f'Student {self.name!r} ({facts}){end}'
-
-@patch
-def _repr_markdown_(self:Student):
-    lines = [f'**Student** `{self.name}`', *(f'- {k}: `{v}`' for k, v in _facts(self).items())]
-    if self.error: lines.append(f'- ended by an error: `{self.error}`')
-    return '\n'.join([lines[0], '', *lines[1:]])
-
 # %% ../nbs/08n_student.ipynb #prepare
 @patch
 def prepare(self:Student, batch, # one batch of training images, for the shapes
@@ -119,6 +100,9 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     self.device, self.speed, self.piece, self.now = device, speed, None, 0
     self.frozen = [m for m in self.model.modules() if self.model.training and not m.training]
     self.input_shape = tuple(batch.x.shape[1:])
+    if self.strong and batch.strong is None: raise ValueError(
+        f"{self.name} learns from strong views of the images, which are made of pictures in "
+        "bytes, and this data makes its own batches: give it an ImageData, or take another method")
     speed.place(self.model, device)
     check_network(self.model, batch.x[:2], classes or int(labels.max())+1, self.name)
     if speed.precision == 'bf16' and device.type == 'cpu': keep_depthwise(self.model)
@@ -156,14 +140,27 @@ def build(self:Student, batch, labels, teacher)->bool: # was it done, or had it 
 @patch
 def score(self:Student, batch):
     "The network's scores of a batch, and the outputs of the layers that the terms look at"
+    s = self._scores_of(batch)
+    if self.strong: s.strong = self._scores_of(batch._replace(x=batch.strong))
+    return s
+
+@patch
+def _scores_of(self:Student, batch): # of one view
     layers, n = self.objective.student_layers, len(batch.y)
     x = to_model_dtype(batch.x, self.model)
     with shared_pass(batch, self.device):
-        return scores_of_all(scores(self.model, self.scorer, x, layers, self.device, self.speed), n)
+        s = scores(self.model, self.scorer, x, layers, self.device, self.speed)
+        s = scores_of_all(s, n)
+    s.index = batch.index
+    return s
 
 @patch
 def _own_scores(self:Student, said): # of what the teacher says, the cells that were asked for
-    if self.pooling in said: return said[self.pooling]
+    if self.pooling in said:
+        t = said[self.pooling]
+        if not self.strong or t.strong: return t
+        raise ValueError(f"{self.name} learns from strong views of the images, of which a cached "
+                         "teacher has no scores: let the teacher itself score them")
     pooled = '' if self.pooling[1] else ', pooled directly'
     raise ValueError(f"{self.name} asks for the scales {self.scales}{pooled}, and the cached "
                      f"teacher knows {[k for k, _ in said]}: cache it with these scales")
@@ -180,7 +177,6 @@ def step(self:Student, batch,
     self.opt.zero_grad()
     with LoneImage() if len(batch.x) == 1 < self.recipe.bs else nullcontext():
         s = self.score(batch)
-        s.index = batch.index
         if after: torch.cuda.current_stream(after.device).wait_stream(after)
         with first_look(self, s, t, batch.y): total, parts = self.backward(s, t, batch.y)
     average_gradients(self.params)
@@ -225,7 +221,7 @@ def begin(self:Student, epoch):
 def compile(self:Student):
     "Let network and losses be compiled at their first call"
     looks_inside = self.objective.student_layers or self.objective.teacher_layers
-    if looks_inside or [*self.objective.parameters()]: return
+    if looks_inside or self.strong or [*self.objective.parameters()]: return
     self.scorer = self.speed.compiled(self.scorer)
     self.piece = self.speed.compiled(loss_and_gradients(self.objective, self.scales))
 

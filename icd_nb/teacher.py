@@ -98,6 +98,13 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, batch)->dict: # kind of cells → `Scores`
+        said = self._said(batch)
+        if batch.strong is None: return said
+        of_strong = self._said(batch._replace(x=batch.strong))
+        for k, s in said.items(): s.strong = of_strong[k]
+        return said
+
+    def _said(self, batch):
         x = to_model_dtype(batch.x, self.model)
         if self.scorers is None: self.choose(x)
         said = {k: scores(self.quick, scorer, x, self.layers, self.device, self.speed)

@@ -9,7 +9,6 @@ __all__ = ['plain_step', 'plain_fit', 'step_all', 'prepare_all', 'fit_many', 'fi
 # %% ../nbs/09_trainer.ipynb #94188642
 import copy, time
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 import torch
 from fastcore.meta import delegates
@@ -88,7 +87,7 @@ def step_all(students, batch, teacher, i,
     t = aside(partial(teacher, batch), *streams[:1]) if asked else {}
     theirs = [t.get(st.pooling) for st in students]
     # What one stream keeps of the scores, another must not read: each gets a record of its own.
-    if streams: theirs = [s and replace(s) for s in theirs]
+    if streams: theirs = [s and s.apart() for s in theirs]
     jobs = [partial(st.step, batch, s, i, *streams[:1]) for st, s in zip(students, theirs)]
     return side_by_side(jobs, streams[1:])
 
@@ -130,10 +129,10 @@ def _compile_all(students, teacher, batch): # by one step that is then undone
     for st in students: st.compile_seconds = time.monotonic()-began
 
 # %% ../nbs/09_trainer.ipynb #run-epoch
-def _batches(data, teacher, bs, seed, epoch, device, start): # each used before the next
+def _batches(students, data, teacher, bs, seed, epoch, start): # each used before the next
     table = getattr(teacher, 'sent_along', None)
-    batches = train_batches(data, bs, seed, epoch, device=device, reuse=True, table=table,
-                            start=start)
+    batches = train_batches(data, bs, seed, epoch, device=students[0].device, reuse=True,
+                            table=table, start=start, strong=any(st.strong for st in students))
     return enumerate(batches, start)
 
 def _run_epoch(students, epoch, data, teacher, bs, seed, step, keeper, bar):
@@ -141,8 +140,8 @@ def _run_epoch(students, epoch, data, teacher, bs, seed, step, keeper, bar):
     for st in students: st.begin(epoch)
     start = min([len(st.rows) for st in students if not st.error], default=0)
     bar.update(start)
-    began, device = time.monotonic(), students[0].device
-    for i, batch in _batches(data, teacher, bs, seed, epoch, device, start):
+    began = time.monotonic()
+    for i, batch in _batches(students, data, teacher, bs, seed, epoch, start):
         bar.update()
         now = [st for st in students if len(st.rows) == i and not st.error]
         if not now: continue
@@ -196,7 +195,8 @@ def fit_many(students, # they train side by side, on the same batches
     models, folders = [st.model for st in students], [st.folder for st in students if st.folder]
     with (alone_together(*(o/'training' for o in folders)), together(len(data.train_y), bs, steps),
           speed.running(device), kept_modes(*models)):
-        batch = next(train_batches(data, bs, seed, 0, device=device))
+        strong = any(st.strong for st in students)
+        batch = next(train_batches(data, bs, seed, 0, device=device, strong=strong))
         teacher, step = prepare_all(students, data, teacher, batch, device, speed, abouts)
         bar = training_bar(last_epoch(students)*steps) if bar is None else nullcontext(bar)
         how = bs, seed, step, shared_keeper(deadline)

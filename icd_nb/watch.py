@@ -12,6 +12,7 @@ from pathlib import Path
 from weakref import ref
 import matplotlib.pyplot as plt
 import pandas as pd
+from fastcore.basics import patch
 from tqdm.std import tqdm
 from .core import check_choice, progress, runs_home, short_hash
 from .extras import optional
@@ -37,6 +38,27 @@ def _each(students, names): # in at most 56 columns
     if len(every) <= 56: return every
     best = f', best top-1 {max(known.values()):.1f}' if known else ''
     return f'{len(students)} students{best}'
+
+# %% ../nbs/08q_watch.ipynb #student-repr
+def _facts(student)->dict: # what a person wants to know
+    n = sum(p.numel() for p in student.model.parameters())
+    last = student.history[-1]['test_top1'] if student.history else None
+    return dict(network=f'{type(student.model).__name__}, {n/1e6:.2f} million parameters',
+                objective=repr(student.objective),
+                epoch=f'{student.epoch} of {student.recipe.epochs}',
+                accuracy='not tested yet' if last is None else f'{last:.2f} % of the test images')
+
+@patch
+def __repr__(self:Student):
+    facts = '; '.join(f'{k}: {v}' for k, v in _facts(self).items())
+    end = f', ended by an error: {self.error}' if self.error else ''
+    return f'Student {self.name!r} ({facts}){end}'
+
+@patch
+def _repr_markdown_(self:Student):
+    lines = [f'**Student** `{self.name}`', *(f'- {k}: `{v}`' for k, v in _facts(self).items())]
+    if self.error: lines.append(f'- ended by an error: `{self.error}`')
+    return '\n'.join([lines[0], '', *lines[1:]])
 
 # %% ../nbs/08q_watch.ipynb #training-bar
 def training_bar(steps:int # batches, over all epochs

@@ -131,7 +131,8 @@ def objective(self:Run)->'Objective':
 def recipe(self:Run)->Recipe:
     "How it is trained; learning rate and clipping are the published ones where none is given"
     clip = self.published.clip if self.clip is None else self.clip
-    lr = self.lr or default_lr(self.student, self.optimizer, self.recipe_of, self.bs)
+    own_lr = self.published.lr if self.optimizer == 'sgd' else None
+    lr = self.lr or own_lr or default_lr(self.student, self.optimizer, self.recipe_of, self.bs)
     own = {k: getattr(self, k) for k in ('epochs', 'bs', *CHOSEN)}
     if self.optimizer == 'adamw': own['weight_decay'] = .01 # as in PyTorch; SGD's would do nothing
     return replace(RECIPES.get(self.recipe_of, Recipe()), lr=lr, clip=clip or None, **own)
@@ -218,9 +219,8 @@ def fill_parameters(p:dict)->dict:
     name = p['recipe'] or p['dataset'] # whose pair, epochs and scales it takes
     known = dataset_record(name)
     teacher, student = (p[k] or usual for k, usual in zip(('teacher', 'student'), known.pair))
-    epochs = p['epochs'] or known.demo_epochs
+    epochs, bs = p['epochs'] or known.demo_epochs, p['bs'] or RECIPES.get(name, Recipe()).bs
     own = known.teacher_epochs if known.teacher_epochs != known.epochs else epochs
-    bs = p['bs'] or RECIPES.get(name, Recipe()).bs
     return dict(p, teacher=teacher, student=student, epochs=epochs, bs=bs,
                 scales=p['scales'] or pair_scales(name, teacher, student),
                 teacher_epochs=p['teacher_epochs'] or own)
