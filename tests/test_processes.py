@@ -3,7 +3,7 @@ import multiprocessing, os, signal, socket, time, traceback
 from pathlib import Path
 import pytest
 
-PAIRS = ('sd_dkd', 'icd_kd', 'dist', 'rkd+sp+pkt', 'crd', 'semckd', 'mgd', 'fitnet', 'reviewkd', 'vid', 'ab', 'ft') # methods: terms per image, across images, with adapters and draws, with a training before theirs
+PAIRS = ('sd_dkd', 'icd_kd', 'dist', 'rkd+sp+pkt', 'crd', 'semckd', 'mgd', 'fitnet', 'reviewkd', 'vid', 'ab', 'ft', 'mlkd') # methods: terms per image, across images, with adapters and draws, with a training before theirs, on two views
 
 METHOD = ['icd_kd'] # where one is enough
 

@@ -13,6 +13,7 @@ from torch import nn
 from ..core import check_choice, project_file
 from ..data import base_dataset
 from ..earlier import all_epochs
+from ..levels import asks_strong
 from ..libraries import file_part
 from ..models import create_model
 from ..params import checked, check_parameters, number
@@ -81,7 +82,9 @@ def _part(group, epochs)->tuple:
 def _work(group)->tuple: # operations and kernels of runs that train side by side
     own = group[0].epochs
     first = [o for o in group if all_epochs([o]) > own] # those with a training before theirs
-    parts = [_part(group, own), *([_part(first, all_epochs(first)-own)] if first else [])]
+    twice = [o for o in group if asks_strong(o.objective)] # those that see each image twice
+    more = [(first, all_epochs(first)-own if first else 0), (twice, own)]
+    parts = [_part(group, own), *(_part(*o) for o in more if o[0])]
     return tuple(map(sum, zip(*parts)))
 
 def _teachings(groups, epochs)->list: # one run for each teacher that has to be trained

@@ -107,7 +107,7 @@ DISTORTIONS = dict( # name → function of bytes and strengths, lowest and highe
     solarise=(solarise, 0, 256), shift_x=(shift_x, -.3, .3), shift_y=(shift_y, -.3, .3))
 
 # %% ../../nbs/01ab_strong.ipynb #strong-distort
-def _sent(t, x): return t.to(x.device, non_blocking=True)
+def _sent(t, x): return t.to(x.device, non_blocking=x.is_cuda)
 
 def distorted(x:Tensor, # bytes `[n,H,W,3]`
               kind:Tensor, # `[n]`, on the CPU: which of `DISTORTIONS`
