@@ -117,8 +117,15 @@ def _mlkd(scales, gamma, T=4., ce_weight=.1, kd_weight=.9, **_):
     "CVPR 2023, official code"
     return _mlkd_sum(ce_weight, kd_weight, T, Instances)
 
+_MLKD_LS = dict.fromkeys([('resnet32x4', 'ShuffleV2'), ('vgg13', 'MobileNetV2'),
+                          ('vgg13', 'vgg8')], dict(ls_weight=6.))
+
+def _mlkd_ls_by_pair(dataset, teacher, student):
+    return _MLKD_LS.get((teacher, student), {}) if dataset == 'cifar100' else {}
+
 @method('mlkd_ls')
-@published('MLKD+LS', follows='LS', table='other', base='mlkd', clip=None, lr=_mlkd_lr)
+@published('MLKD+LS', follows='LS', table='other', base='mlkd', clip=None, lr=_mlkd_lr,
+           by_pair=_mlkd_ls_by_pair)
 def _mlkd_ls(scales, gamma, T=2., ce_weight=1., ls_weight=9., **_):
     "arXiv 2403.01427, official code"
     def standard(temperatures): return Standardised(Instances(temperatures))

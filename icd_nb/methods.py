@@ -67,7 +67,6 @@ class Published:
     hyper:dict # β of DKD, weights of cross entropy and KD and the like, as `objective` calls them
     warmup:float # epochs of 240; None: the method has none
     clip:float # largest norm of the gradient; None: no clipping
-    lr:float=None # of this student; None: the usual one
 
 # %% ../nbs/08a_methods.ipynb #as-published-parts
 _SDD_BETA = {('wrn_40_2', 'MobileNetV2'): 6., ('wrn_40_2', 'wrn_16_2'): 6.,
@@ -112,9 +111,7 @@ def as_published(method:str, # a name in `METHODS`; a sum follows its first name
         hyper |= record.by_pair(base_dataset(dataset), teacher, student)
     scales = pair_scales(dataset, teacher, student)
     warmup = hyper.get('warmup', usual.get('warmup'))
-    own_lr = record.lr and base_dataset(dataset) != 'imagenet'
-    return Published(follows, scales, hyper, warmup, record.clip,
-                     record.lr(student) if own_lr else None)
+    return Published(follows, scales, hyper, warmup, record.clip)
 
 # %% ../nbs/08a_methods.ipynb #own-files
 load_own()

@@ -13,6 +13,7 @@ import numpy as np, torch
 from torch import optim
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, SequentialLR
 from .core import check_choice
+from .methods import record_of
 
 # %% ../nbs/08b_recipe.ipynb #recipe
 @dataclass(frozen=True)
@@ -90,11 +91,13 @@ RECIPES = dict(imagenet=Recipe(100, 512, .2, weight_decay=1e-4, drops=(.3,.6,.9)
 def default_lr(name:str, # a student's name
                optimizer:str='sgd',
                recipe_of:str=None, # a name in `RECIPES`; None: the one of the CIFAR-100 tables
-               bs:int=64 # images per step
+               bs:int=64, # images per step
+               method:str='kd' # whose code may have another one
               )->float:
     "The published learning rate: smaller for the networks made of depthwise convolutions"
     if optimizer == 'adamw': return 0.001
     if recipe_of: return RECIPES[recipe_of].lr*bs/RECIPES[recipe_of].bs
+    if (of_method := record_of(method).lr) and (lr := of_method(name)): return lr
     own = name.split('/')[-1].lower()
     return 0.01 if own.startswith(('mobilenet', 'shuffle')) else 0.05
 

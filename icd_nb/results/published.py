@@ -63,7 +63,7 @@ def _departures(settings, own)->list: # texts: what is not as in the published r
     full = dataset_record(own or settings['dataset']).epochs
     optimizer, bs = settings.get('optimizer', 'sgd'), settings.get('bs', 64)
     usual = dict(epochs=full, bs=RECIPES.get(own, Recipe()).bs,
-                 lr=default_lr(settings['student'], optimizer, own, bs))
+                 lr=default_lr(settings['student'], optimizer, own, bs, settings['method']))
     changed = [k for k in usual if settings.get(k, usual[k]) != usual[k]]
     said = dict(epochs=f'{{}} of {full} epochs', bs='batches of {}', lr='lr {:g}') | CHOSEN_SAID
     chosen = [k for k in CHOSEN_SAID if k in settings]

@@ -131,8 +131,7 @@ def objective(self:Run)->'Objective':
 def recipe(self:Run)->Recipe:
     "How it is trained; learning rate and clipping are the published ones where none is given"
     clip = self.published.clip if self.clip is None else self.clip
-    own_lr = self.published.lr if self.optimizer == 'sgd' else None
-    lr = self.lr or own_lr or default_lr(self.student, self.optimizer, self.recipe_of, self.bs)
+    lr = self.lr or default_lr(self.student, self.optimizer, self.recipe_of, self.bs, self.method)
     own = {k: getattr(self, k) for k in ('epochs', 'bs', *CHOSEN)}
     if self.optimizer == 'adamw': own['weight_decay'] = .01 # as in PyTorch; SGD's would do nothing
     return replace(RECIPES.get(self.recipe_of, Recipe()), lr=lr, clip=clip or None, **own)
