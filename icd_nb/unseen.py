@@ -42,7 +42,7 @@ def _state(v): # its numbers and tensors, and how often each tensor was written 
 _PLAIN = (int, float, list, dict, tuple, deque)
 
 def memories(objective)->dict: # name of a plain attribute → its state
-    "The numbers, tensors, lists and dicts in plain attributes of terms; without those that are empty"
+    "The numbers, tensors, lists and dicts in plain attributes, without those that are empty"
     found = {f'{name}.{k}': _state(v)
              for name, m in objective.terms.named_modules() for k, v in vars(m).items()
              if k not in _USUAL and (type(v) in _PLAIN or isinstance(v, torch.Tensor))}
