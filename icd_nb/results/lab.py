@@ -9,7 +9,6 @@ __all__ = ['new_model', 'Lab']
 import hashlib, time
 from functools import cached_property
 from pathlib import Path
-import torch
 from fastcore.basics import groupby, patch
 from torch import nn
 from ..core import (NUMBERS_VERSION, fingerprint, project_file, read_json,
