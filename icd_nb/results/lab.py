@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from fastcore.basics import groupby, patch
 from torch import nn
-from ..core import (NUMBERS_VERSION, fingerprint, project_file, read_json,
+from ..core import (NUMBERS_VERSION, fingerprint, project_file,
                          runs_home, seed_of, short_hash, write_json)
 from ..devices import get_device, versions
 from ..hub import hub_file
@@ -22,7 +22,7 @@ from ..ranks import is_first
 from ..models import create_model, has_shapes_of, load_weights
 from .export import counted, for_humans
 from .run import Run, dataset_names
-from .seal import sealed, unsealed
+from .seal import read_sealed, sealed
 from ..data import is_part, steps_per_epoch
 from ..data.loaders import check_data
 from ..earlier import about_before, all_epochs
@@ -131,7 +131,7 @@ def student(self:Lab, run:Run, stored=True # are its files written into its fold
 def result(self:Lab, run:Run)->dict: # None where there is none
     "The result in a run's folder"
     file = self.run_folder(run)/'result.json'
-    return unsealed(read_json(file), file, self.settings(run)) if file.exists() else None
+    return read_sealed(file, self.settings(run)) if file.exists() else None
 
 @patch
 def todo(self:Lab, runs)->list: # lists of runs
