@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['check_plain', 'check_student', 'check_apart', 'check_gradient', 'idle_parts', 'moving_norms', 'layers_of_cells',
-           'strangers', 'left_alone', 'first_look', 'keep_apart', 'LoneImage', 'start_momentum']
+           'left_alone', 'first_look', 'keep_apart', 'LoneImage', 'start_momentum']
 
 # %% ../nbs/08j_foreign.ipynb #foreign-imports
-import random, warnings
+import warnings
 from contextlib import contextmanager
-import numpy as np, torch, torch.nn.functional as F
+import torch, torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
@@ -17,6 +17,8 @@ from .features.layers import first_tensor
 from .params import checked, network
 from .scores import Scores
 from .terms import Term
+from .unseen import (
+    check_found_again, drawn_elsewhere, memories, say_drawn, say_memories, say_strangers)
 
 # %% ../nbs/08j_foreign.ipynb #check-students
 def check_plain(model:nn.Module, who:str):
@@ -100,51 +102,6 @@ def _check_rows(who, s):
         "if it lies behind the average over places; choose a layer before it, or its input, as "
         "in 'avgpool:in'")
 
-# %% ../nbs/08j_foreign.ipynb #unseen
-def strangers(value:torch.Tensor, # with a gradient
-              known # parameters
-             )->list: # parameters that get a gradient from it and are not among these
-    "The parameters in the graph of a tensor that are unknown"
-    ids, todo, done, found = {id(p) for p in known}, [getattr(value, 'grad_fn', None)], set(), []
-    while todo:
-        node = todo.pop()
-        if node is None or node in done: continue
-        done.add(node)
-        todo += [o for o, _ in node.next_functions]
-        p = getattr(node, 'variable', None)
-        if isinstance(p, nn.Parameter) and id(p) not in ids: found.append(p)
-    return found
-
-def _say_strangers(who, name, value, known):
-    if shapes := [list(p.shape) for p in strangers(value, known)]: warnings.warn(
-        f"{who}: the term {name} reads parameters {', '.join(map(str, shapes[:3]))} that neither "
-        "the network nor its objective lists, so that nothing trains them and no checkpoint has "
-        "them: keep layers in an nn.ModuleList and parameters in an nn.ParameterList")
-
-def _memories(objective)->dict: # name of a plain attribute → what it is, and how often written to
-    def plain(v): return type(v) in (int, float) or isinstance(v, torch.Tensor)
-    def writes(v): return v._version if isinstance(v, torch.Tensor) and not v.is_inference() else 0
-    return {f'{name}.{k}'.removeprefix('terms.'): (v, writes(v))
-            for name, m in objective.named_modules() for k, v in vars(m).items() if plain(v)}
-
-def _say_memories(who, before, now): # from `_memories`
-    def same(k):
-        (a, i), (b, j) = before[k], now[k]
-        return i == j and (a is b or type(a) is type(b) in (int, float) and a == b)
-    if moved := [k for k in before if k in now and not same(k)]: warnings.warn(
-        f"{who}: the first step changes {', '.join(moved)} in its objective, which no checkpoint "
-        "keeps and no CUDA graph repeats: make it a buffer, as in "
-        "self.register_buffer('mean', torch.zeros(10)), and change that in place")
-
-def _drawn_elsewhere(): # what decides the next numbers of Python and of NumPy
-    _, key, place, *_ = np.random.get_state()
-    return random.getstate(), key.tobytes(), place
-
-def _say_drawn(who, before):
-    if before != _drawn_elsewhere(): warnings.warn(
-        f"{who}: a term draws from Python's random or from NumPy, whose numbers are others in each "
-        "run: draw by torch.rand and the like, which are seeded before each step")
-
 # %% ../nbs/08j_foreign.ipynb #first-look
 _MAY_READ = ("a term reads s.local and t.local where it says needs_local = True, and the outputs "
              "of layers, s.feats[name], where it names them in student_layers or teacher_layers")
@@ -176,15 +133,21 @@ def _check_made(who, before, now): # from `_known`
         f"{who}: the first step made {', '.join(late)} in its objective, which the optimizer does "
         "not train and a checkpoint does not know: make it in __init__ or build of the term")
 
+def _second_look(student): # at what the first step has filled; nothing in the steps after it
+    made, student.looked = student.looked, True
+    yield
+    if made is not True: say_memories(student.name, made, memories(student.objective), 'second')
+
 @contextmanager
 def first_look(student, s, t, y): # a `Student`, scores of it and of the teacher, labels
     "Inside it, in the first step, the terms of its objective are looked at; compiled ones together"
-    if student.looked: return (yield)
+    if student.looked: return (yield from _second_look(student))
     there = [o for o in (s, t) if o is not None]
     seen = dict(scores=[(o.logits, o.local, o.feats) for o in there], labels=y,
                 index=[o.index for o in there])
     who, before, known = student.name, _versions(seen), _known(student.objective)
-    kept, drawn = _memories(student.objective), _drawn_elsewhere()
+    kept, drawn = memories(student.objective), drawn_elsewhere()
+    asked = student.objective.settings() if getattr(student, 'folder', None) else {}
     trained = [*student.model.parameters(), *student.objective.parameters()]
     terms = {} if student.piece else student.objective.terms
     check_gradient(s.logits, who)
@@ -197,7 +160,7 @@ def first_look(student, s, t, y): # a `Student`, scores of it and of the teacher
     def look(name):
         def looked_at(term, given, value):
             _check_unchanged(f'{who}: the term {name}', before, _versions(seen))
-            _say_strangers(who, name, value, trained)
+            say_strangers(who, name, value, trained)
             if not getattr(value, 'requires_grad', True): warnings.warn(
                 f"{who}: the term {name} has no gradient, so that nothing learns from it: "
                 "does it detach the student's scores, or leave PyTorch?")
@@ -206,9 +169,11 @@ def first_look(student, s, t, y): # a `Student`, scores of it and of the teacher
     try:
         with left_alone(f'{who}: a term', **seen): yield
         _check_made(who, known, _known(student.objective))
-        _say_memories(who, kept, _memories(student.objective))
-        _say_drawn(who, drawn)
-        student.looked = True
+        if asked: check_found_again(who, asked, student.objective.settings())
+        now = memories(student.objective)
+        say_memories(who, kept, now)
+        say_drawn(who, drawn)
+        student.looked = {k: v for k, v in now.items() if k not in kept} or True
         _say_idle(student)
     except (AttributeError, KeyError, TypeError) as e:
         of_scores = isinstance(e, KeyError) or 'NoneType' in str(e) or "'Scores'" in str(e)

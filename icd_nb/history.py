@@ -21,7 +21,7 @@ from .models import load_weights
 from .prediction import known_images
 from .ranks import is_first
 from .recipe import take_over
-from .sources import own_parts
+from .own_layers import own_parts
 from .student import Student
 from .weights import architecture, model_fingerprint, save_weights, shapes_of
 

@@ -7,14 +7,12 @@ __all__ = ['TEMPERATURES', 'gram_difference', 'Instances', 'BatchLevel', 'ClassL
            'asks_strong']
 
 # %% ../nbs/06ca_levels.ipynb #levels-imports
-import torch
 from torch import Tensor, nn
 from .losses import CE, KD, method
 from .params import above_0, checked
 from .records import published
-from .scores import Scores
 from .temperature import Standardised
-from .terms import CellLoss, Objective, Term, Warmup, Wrapped
+from .terms import CellLoss, Objective, Term, Wrapped
 
 # %% ../nbs/06ca_levels.ipynb #levels-gram
 def gram_difference(p:Tensor, q:Tensor # probabilities of student and teacher, `[n,m]`

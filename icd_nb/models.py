@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['FAMILIES', 'MODELS', 'check_whole', 'check_model', 'create_model', 'cost', 'model_table', 'made_like', 'looks_like',
-           'load_weights']
+           'has_shapes_of', 'load_weights']
 
 # %% ../nbs/02_models.ipynb #2fa53e74
 import copy, warnings
+from functools import lru_cache
 import numpy as np
 import torch, torch.nn as nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -140,6 +141,16 @@ def looks_like(state:dict # name → tensor
     "The call that makes the model of these weights"
     if not (made := made_like(state)): return ''
     return "create_model({name!r}, num_classes={num_classes}, stem={stem!r})".format(**made)
+
+# %% ../nbs/02_models.ipynb #has-shapes
+@lru_cache(maxsize=None)
+def _shapes(name, classes, size):
+    with torch.device('meta'): return shapes_of(create_model(name, classes, size).state_dict())
+
+def has_shapes_of(model:nn.Module, name:str, classes:int, size:int)->bool: # side of the images
+    "Does a network have the weights of one that `create_model` makes by this name?"
+    made_here = name in MODELS or library_of(name) in ('torchvision', 'timm')
+    return made_here and _shapes(name, classes, size) == shapes_of(model.state_dict())
 
 # %% ../nbs/02_models.ipynb #load-weights
 def _listed(names): # at most three of them

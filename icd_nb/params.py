@@ -164,7 +164,7 @@ def one_of(choices, what:str):
 def several(read, what:str, sep:str=','):
     "A reader of a list, or of a text with `sep` between its items; repeated items count once"
     def read_all(value):
-        given = () if value is None else value
+        given = value if hasattr(value, '__iter__') else ()
         if isinstance(value, str): given = value.strip(' []()'*(sep == ',') or None).split(sep)
         items = [o.strip(' \n\t"\'') if isinstance(o, str) else o for o in given]
         found = list(dict.fromkeys(read(o) for o in items if o != ''))

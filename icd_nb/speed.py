@@ -23,9 +23,6 @@ def to_model_dtype(x:torch.Tensor, model:nn.Module)->torch.Tensor:
     return x.to(next(model.parameters(), x).dtype)
 
 # %% ../nbs/08d_speed.ipynb #speed
-def _apple_has()->list: # precisions
-    return ['fp32'] + ['bf16']*torch.backends.mps.is_macos_or_newer(14, 0)
-
 @dataclass(frozen=True)
 class Speed:
     "How a step is computed; never what it computes"
@@ -51,47 +48,60 @@ class Speed:
         "The reference path"
         return cls(precision, channels_last=False, fused=False, fold=False, graph=False)
 
-    def on(self, device:torch.device)->'Speed':
-        "What of it holds on this device, with `auto` decided"
-        precision, cuda, apple = self.precision, device.type == 'cuda', device.type == 'mps'
-        if precision == 'auto': precision = 'bf16' if has_bf16(device) else 'fp32'
-        if apple and precision not in _apple_has(): raise ValueError(
-            f"precision {precision!r}: this Mac's GPU computes in {' and '.join(_apple_has())}; "
-            "take one of them, or device cpu")
-        return replace(self, precision=precision, graph=self.graph and cuda,
-                       channels_last=self.channels_last and not apple, # wrong gradients there
-                       deterministic=self.deterministic and cuda)
+# %% ../nbs/08d_speed.ipynb #speed-on
+def _apple_has()->list: # precisions
+    return ['fp32'] + ['bf16']*torch.backends.mps.is_macos_or_newer(14, 0)
 
-    def place(self, module, device):
-        "Move a module to the device, in this precision's storage and layout"
-        dtype = torch.float64 if self.precision == 'fp64' else torch.float32
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        if any(p.ndim > 4 for p in module.parameters()): layout = torch.preserve_format # volumes
-        return module.to(device, dtype=dtype, memory_format=layout)
+@patch
+def on(self:Speed, device:torch.device)->'Speed':
+    "What of it holds on this device, with `auto` decided"
+    precision, cuda, apple = self.precision, device.type == 'cuda', device.type == 'mps'
+    if precision == 'auto': precision = 'bf16' if has_bf16(device) else 'fp32'
+    if apple and precision not in _apple_has(): raise ValueError(
+        f"precision {precision!r}: this Mac's GPU computes in {' and '.join(_apple_has())}; "
+        "take one of them, or device cpu")
+    return replace(self, precision=precision, graph=self.graph and cuda,
+                   channels_last=self.channels_last and not apple, # wrong gradients there
+                   deterministic=self.deterministic and cuda)
 
-    def autocast(self, device):
-        "A context in which convolutions compute in bfloat16, if that is the precision"
-        # No weight is used twice in a pass, so no cast of a weight needs to be kept.
-        half = self.precision == 'bf16'
-        return torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False)
+# %% ../nbs/08d_speed.ipynb #speed-place
+@patch
+def place(self:Speed, module, device):
+    "Move a module to the device, in this precision's storage and layout"
+    dtype = torch.float64 if self.precision == 'fp64' else torch.float32
+    layout = torch.channels_last if self.channels_last else torch.contiguous_format
+    if any(p.ndim > 4 for p in module.parameters()): layout = torch.preserve_format # volumes
+    return module.to(device, dtype=dtype, memory_format=layout)
 
-    def rounds(self, device):
-        "Are this precision's products computed in single precision and rounded?"
-        half = self.precision == 'bf16' and device.type == 'cpu'
-        return half and not self.compile and not has_bf16(device)
+# %% ../nbs/08d_speed.ipynb #speed-autocast
+@patch
+def autocast(self:Speed, device):
+    "A context in which convolutions compute in bfloat16, if that is the precision"
+    # No weight is used twice in a pass, so no cast of a weight needs to be kept.
+    half = self.precision == 'bf16'
+    return torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False)
 
-    @property
-    def compiles_students(self)->bool: return self.compile not in (False, 'teacher')
+@patch
+def rounds(self:Speed, device):
+    "Are this precision's products computed in single precision and rounded?"
+    half = self.precision == 'bf16' and device.type == 'cpu'
+    return half and not self.compile and not has_bf16(device)
 
-    def compiled(self, f):
-        "A function or module compiled for the shapes that it meets"
-        backend = 'inductor' if self.compile in (True, 'teacher') else self.compile
-        return torch.compile(f, dynamic=False, backend=backend)
+# %% ../nbs/08d_speed.ipynb #speed-compile
+@patch(as_prop=True)
+def compiles_students(self:Speed)->bool: return self.compile not in (False, 'teacher')
 
-    def compiling(self):
-        "A context in which the losses of up to 64 students can be compiled"
-        # Each loss is a variant of the same function, and `torch.compile` gives up after eight.
-        return torch._dynamo.config.patch(recompile_limit=64) if self.compile else nullcontext()
+@patch
+def compiled(self:Speed, f):
+    "A function or module compiled for the shapes that it meets"
+    backend = 'inductor' if self.compile in (True, 'teacher') else self.compile
+    return torch.compile(f, dynamic=False, backend=backend)
+
+@patch
+def compiling(self:Speed):
+    "A context in which the losses of up to 64 students can be compiled"
+    # Each loss is a variant of the same function, and `torch.compile` gives up after eight.
+    return torch._dynamo.config.patch(recompile_limit=64) if self.compile else nullcontext()
 
 # %% ../nbs/08d_speed.ipynb #on-card
 @contextmanager
@@ -115,7 +125,7 @@ def on_card(device:torch.device):
     else:
         with torch.cuda.device(device), _set_to(*_without_tf32()): yield
 
-# %% ../nbs/08d_speed.ipynb #running
+# %% ../nbs/08d_speed.ipynb #same-bits
 @contextmanager
 def _same_bits(): # refuse what adds in a random order
     os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
@@ -129,6 +139,7 @@ def _same_bits(): # refuse what adds in a random order
                          f"reproducible form on a GPU ({str(e).splitlines()[0]})") from e
     finally: torch.use_deterministic_algorithms(before)
 
+# %% ../nbs/08d_speed.ipynb #running
 @patch
 @contextmanager
 def running(self:Speed, device:torch.device):
@@ -145,6 +156,7 @@ def running(self:Speed, device:torch.device):
             if self.deterministic: stack.enter_context(_same_bits())
         yield
 
+# %% ../nbs/08d_speed.ipynb #record
 @patch
 def record(self:Speed, device:torch.device)->dict:
     "The choices as a result keeps them; on CUDA with what else decides the last bits"

@@ -52,52 +52,74 @@ class TableFile:
         self.table = flat.view(shape)
         self.check()
 
-    def create(self, n):
-        "An empty table of `n` views: room for all of it, then the note, then its name"
-        self.views = [None]*n
-        with atomic_write(self.path) as tmp, room_for(self.path, self.size):
-            reserve(tmp, self.size)
-            self.write_note()
-
-    def write_note(self): write_json(self.note, dict(table=self.about, views=self.views))
-
-    def write(self, v, x):
-        "Put the scores of view `v` into the file; when they are there, their hash into the note"
-        with room_for(self.path, self.size), open(self.path, 'r+b') as f:
-            f.seek(v*self.block)
-            f.write(x.contiguous().view(torch.uint8).numpy())
-            f.flush()
-            os.fsync(f.fileno())
-        self.views[v] = fingerprint(x)
+# %% ../nbs/08l_tablefile.ipynb #create-table
+@patch
+def create(self:TableFile, n):
+    "An empty table of `n` views: room for all of it, then the note, then its name"
+    self.views = [None]*n
+    with atomic_write(self.path) as tmp, room_for(self.path, self.size):
+        reserve(tmp, self.size)
         self.write_note()
 
-    @property
-    def todo(self): return [v for v, hash_ in enumerate(self.views) if hash_ is None]
+@patch
+def write_note(self:TableFile): write_json(self.note, dict(table=self.about, views=self.views))
+
+# %% ../nbs/08l_tablefile.ipynb #write-view
+@patch
+def write(self:TableFile, v, x):
+    "Put the scores of view `v` into the file; when they are there, their hash into the note"
+    with room_for(self.path, self.size), open(self.path, 'r+b') as f:
+        f.seek(v*self.block)
+        f.write(x.contiguous().view(torch.uint8).numpy())
+        f.flush()
+        os.fsync(f.fileno())
+    self.views[v] = fingerprint(x)
+    self.write_note()
+
+@patch(as_prop=True)
+def todo(self:TableFile): return [v for v, hash_ in enumerate(self.views) if hash_ is None]
 
 # %% ../nbs/08l_tablefile.ipynb #read-note
+_STAYS = "It is left as it is: name another file, or move this one away"
+
+def _note_at(path)->tuple: # what the table belongs to, and the hash of each view
+    try:
+        note = read_json(path)
+        return dict(note['table']), list(note['views'])
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is no note of a teacher's table. {_STAYS}") from None
+
 @patch
 def read_note(self:TableFile)->list:
     "The hash of each view of the table that is there, `None` if nothing is there; else an error"
-    stays = "It is left as it is: name another file, or move this one away"
     if not self.note.exists():
         if not self.path.exists(): return None
         raise ValueError(f"{self.path} is there already, and no {self.note.name} beside it says "
-                         f"that it is a teacher's table. {stays}")
-    try:
-        note = read_json(self.note)
-        there, views = dict(note['table']), list(note['views'])
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{self.note} is no note of a teacher's table. {stays}") from None
+                         f"that it is a teacher's table. {_STAYS}")
+    there, views = _note_at(self.note)
     if not self.path.exists(): return None        # the table was deleted, its note was not
+    self.check_about(there)
+    self.check_length(len(views))
+    return views
+
+# %% ../nbs/08l_tablefile.ipynb #check-about
+@patch
+def check_about(self:TableFile, there:dict): # what its note says
+    "A `ValueError` that names what differs, if the file is a table of something else"
     other = [f"{what} {there.get(k)} there, {self.about[k]} here"
              for k, what in SAYS.items() if there.get(k) != self.about[k]]
     if other: raise ValueError(f"{self.path} is a table of something else ({'; '.join(other)}): "
                                "name another file, or delete it to have it made again")
-    have = self.path.stat().st_size
-    if (have, len(views)) == (self.size, self.about['shape'][0]): return views
-    raise ValueError(f"{self.path} is damaged: it has {have:,} bytes, and this table has "
-                     f"{self.size:,}. Delete it to have it made again")
 
+@patch
+def check_length(self:TableFile, n): # views in its note
+    "A `ValueError` if the file is not as long as it should be"
+    have = self.path.stat().st_size
+    if (have, n) != (self.size, self.about['shape'][0]): raise ValueError(
+        f"{self.path} is damaged: it has {have:,} bytes, and this table has "
+        f"{self.size:,}. Delete it to have it made again")
+
+# %% ../nbs/08l_tablefile.ipynb #check-views
 @patch
 def check(self:TableFile):
     "Read all views that are there, and have those made again that are not what was written"

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from .core import atomic_write, fingerprint, short_hash
 from .params import path_of
 from .pickles import instead, open_pickle
-from .sources import own_parts
+from .own_layers import own_parts
 
 # %% ../nbs/02i_weights.ipynb #unwrap
 def _is_average(at)->bool: # is EMA a word of this place, as in `model_ema`, and not in `schema`?

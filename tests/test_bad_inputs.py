@@ -37,7 +37,8 @@ from icd_nb.results.beside import measured, plot_beside, train_beside
 from icd_nb.results.lab import Lab
 from icd_nb.results.ledger import Ledger
 from icd_nb.results.requests import ABLATION_PARAMETERS, TABLE_PARAMETERS
-from icd_nb.results.run import RUN_PARAMETERS, Run
+from icd_nb.results.asked import RUN_PARAMETERS
+from icd_nb.results.run import Run
 from icd_nb.saved import load_saved
 from icd_nb.scales import choose_scales
 from icd_nb.terms import Objective, Warmup

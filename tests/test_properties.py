@@ -13,7 +13,8 @@ from icd_nb.hints.clusters import k_medoids
 from icd_nb.losses import dkd_loss, icd_loss, kd_loss, nkd_loss, sdd_dkd_loss, sdd_kd_loss, sdd_nkd_loss
 from icd_nb.params import PARAMETERS, check_parameter, seed_list, whole_number
 from icd_nb.pooling import cell_boxes, cell_slices, multiscale_pool, n_cells, pool_matrix
-from icd_nb.results.run import RUN_PARAMETERS, Run
+from icd_nb.results.asked import RUN_PARAMETERS
+from icd_nb.results.run import Run
 
 settings.register_profile('same', derandomize=True, deadline=None, database=None, max_examples=40, print_blob=False)
 settings.load_profile('same')

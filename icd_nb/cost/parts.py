@@ -19,7 +19,7 @@ from ..losses import METHODS
 from ..models import cost
 from ..params import maybe, one_of, path_text, several, whole_number, yes_or_no
 from ..results.export import for_humans, markdown_table
-from ..results.run import network_pair
+from ..results.asked import network_pair
 
 # %% ../../nbs/13f_cost_parts.ipynb #ratio-table
 def _ms(found, part, way): return three_digits(found[part][way]['ms'])

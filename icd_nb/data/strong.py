@@ -11,8 +11,7 @@ import torch, torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 from ..core import generator
-from .augment import (Augment, normalise, random_images, squares,
-                                 view_counts)
+from .augment import Augment, normalise, squares, view_counts
 
 # %% ../../nbs/01ab_strong.ipynb #strong-blend
 def _each(v): return v.view(-1, 1, 1, 1) # a number per image, beside `[n,H,W,3]`

@@ -16,7 +16,8 @@ from .. import style
 from ..hints.points import HintPoints
 from ..registry import hyper_defaults
 from .export import export_table
-from .run import RUN_PARAMETERS, Run
+from .asked import RUN_PARAMETERS
+from .run import Run
 from .stats import mean_std, outside_by_chance, paired_difference, plus_minus
 
 # %% ../../nbs/12k_choices.ipynb #distinct-choices

@@ -26,7 +26,8 @@ from .choices import (
 from .export import counted, for_humans, markdown_table
 from .fill import checkpoint_of
 from .lab import Lab
-from .run import RUN_PARAMETERS, Run, teacher_run
+from .asked import RUN_PARAMETERS
+from .run import Run, teacher_run
 from ..speed import Speed
 
 # %% ../../nbs/12l_hint_study.ipynb #points-table

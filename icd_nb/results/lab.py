@@ -7,12 +7,11 @@ __all__ = ['new_model', 'Lab']
 
 # %% ../../nbs/11e_lab.ipynb #lab-imports
 import hashlib, time
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-import torch
 from fastcore.basics import groupby, patch
 from torch import nn
-from ..core import (NUMBERS_VERSION, fingerprint, project_file, read_json,
+from ..core import (NUMBERS_VERSION, fingerprint, project_file,
                          runs_home, seed_of, short_hash, write_json)
 from ..devices import get_device, versions
 from ..hub import hub_file
@@ -20,10 +19,10 @@ from ..libraries import file_part, library_of
 from ..params import checked, is_a
 from ..processes import alone_together, from_first
 from ..ranks import is_first
-from ..models import MODELS, create_model, load_weights
+from ..models import create_model, has_shapes_of, load_weights
 from .export import counted, for_humans
 from .run import Run, dataset_names
-from .seal import sealed, unsealed
+from .seal import read_sealed, sealed
 from ..data import is_part, steps_per_epoch
 from ..data.loaders import check_data
 from ..earlier import about_before, all_epochs
@@ -31,7 +30,7 @@ from ..evaluation import evaluate, near_chance
 from ..speed import Speed
 from ..student import Student
 from ..trainer import fit_many, training_bar
-from ..weights import model_fingerprint, shapes_of
+from ..weights import model_fingerprint
 
 # %% ../../nbs/11e_lab.ipynb #new-model
 def new_model(name, data, *seed_parts, pretrained=False):
@@ -88,10 +87,6 @@ def run_folder(self:Lab, run:Run)->Path:
     return self.folder/file_part('-'.join(str(part) for part in parts if part))
 
 # %% ../../nbs/11e_lab.ipynb #lab-check
-@lru_cache(maxsize=None)
-def _shapes(name, classes, size):
-    with torch.device('meta'): return shapes_of(create_model(name, classes, size).state_dict())
-
 @patch
 def check(self:Lab, run:Run):
     "Refuse a run whose images or teacher are not the lab's"
@@ -106,21 +101,21 @@ def check(self:Lab, run:Run):
             f"make the lab of data.subset(…), or leave n_{part} out")
     if run.method != 'ce' and self.teacher is not None: self._check_teacher(run.teacher)
 
+# %% ../../nbs/11e_lab.ipynb #lab-check-teacher
 @patch
 def _check_teacher(self:Lab, name):
     if self.teacher_name == name: return
     if self.teacher_name: raise ValueError(
         f"the run's teacher is {name!r}, the lab's is {self.teacher_name!r}: load it "
         f"with lab.use_teacher(teacher_run(run)), or write Run(teacher={self.teacher_name!r})")
-    have, data = shapes_of(self.teacher.state_dict()), self.data
-    made_here = name in MODELS or library_of(name) in ('torchvision', 'timm')
-    if made_here and _shapes(name, data.num_classes, data.augment.size) == have: return
+    seen = self.data.num_classes, self.data.augment.size
+    if has_shapes_of(self.teacher, name, *seen): return
     raise ValueError(
         f"the run's teacher is {name!r}, but the lab's teacher, a {type(self.teacher).__name__} "
         f"given by hand, has no such weights: use Lab(…, teacher_name={name!r}) if that is "
         "its name, or load one with lab.use_teacher(teacher_run(run))")
 
-# %% ../../nbs/11e_lab.ipynb #lab-run
+# %% ../../nbs/11e_lab.ipynb #lab-student
 @patch
 def student(self:Lab, run:Run, stored=True # are its files written into its folder?
            )->Student:
@@ -131,11 +126,12 @@ def student(self:Lab, run:Run, stored=True # are its files written into its fold
     return Student(model, run.objective, run.scales, run.recipe, run.seed, name, folder,
                    run.chained, self.keep)
 
+# %% ../../nbs/11e_lab.ipynb #lab-todo
 @patch
 def result(self:Lab, run:Run)->dict: # None where there is none
     "The result in a run's folder"
     file = self.run_folder(run)/'result.json'
-    return unsealed(read_json(file), file, self.settings(run)) if file.exists() else None
+    return read_sealed(file, self.settings(run)) if file.exists() else None
 
 @patch
 def todo(self:Lab, runs)->list: # lists of runs
@@ -146,6 +142,7 @@ def todo(self:Lab, runs)->list: # lists of runs
     left = [run for run in dict.fromkeys(runs) if not is_done(run)]
     return [*groupby(left, lambda run: (run.seed, run.bs)).values()]
 
+# %% ../../nbs/11e_lab.ipynb #lab-run
 @patch
 def run(self:Lab, runs, deadline=None # stop cleanly before this `time.monotonic()`
        )->list: # one dict for each run that has a result, in the order of `runs`
@@ -174,6 +171,7 @@ def _train(self:Lab, todo, deadline=None):
         bar.leave = not self.todo(sum(todo, [])) # all have a result: this line stays
         bar.bar_format = f"{counted(n, 'run')} trained in {for_humans(time.monotonic()-began)}"
 
+# %% ../../nbs/11e_lab.ipynb #lab-train-group
 @patch
 def _train_group(self:Lab, group, deadline, bar): # side by side
     students = [self.student(run) for run in group]
@@ -183,6 +181,7 @@ def _train_group(self:Lab, group, deadline, bar): # side by side
         if student.done and is_first(): self._write(run, student)
     from_first(lambda: None) # what it has written is there for all
 
+# %% ../../nbs/11e_lab.ipynb #lab-write
 @patch
 def _write(self:Lab, run, student): # the schema of a result: notebook 12
     teacher = {} if run.method == 'ce' else dict(teacher=self.about_teacher)

@@ -140,7 +140,8 @@ def other_pairs(frame, *families # beginnings of data sets' names
 
 def _pair_of(s): # of the settings of a result
     own = s.get('recipe_of')
-    lr = None if s['lr'] == default_lr(s['student'], 'sgd', own, s['bs']) else s['lr']
+    usual = default_lr(s['student'], 'sgd', own, s['bs'], s['method'])
+    lr = None if s['lr'] == usual else s['lr']
     part = {k: s.get(k) for k in ('n_train', 'n_test')}
     return published_run(s['dataset'], s['teacher'], s['student'], epochs=s['epochs'],
                          recipe_of=own, bs=s['bs'], lr=lr, **part)

@@ -9,6 +9,8 @@ __all__ = ['fill_shared', 'teach_shared', 'train_shared']
 import time
 from collections import Counter
 from pathlib import Path
+from ..losses import METHODS
+from ..methods import user_made
 from .fill import checkpoint_of, fill, operations, plan, ready_teacher
 from .lab import Lab
 from .ledger import Ledger
@@ -16,14 +18,29 @@ from .published import pair_name
 from .report import make_lab
 from .run import teacher_run
 from .sharing import Job, share, spread
-from ..sources import load_own
+from ..sources import code_of, load_own
+
+# %% ../../nbs/12g_parallel.ipynb #own-methods
+def _own_methods(p)->dict: # name → its code, of those that a user wrote
+    names = {name for method in p.get('methods') or () for name in method.split('+')}
+    return {name: code_of(METHODS[name]) for name in sorted(names) if user_made(name)}
+
+def _check_methods(known): # as the sender knows them
+    for name, code in known.items():
+        if name not in METHODS: raise ValueError(
+            f"a worker does not know the method {name!r}, as it is where a notebook defines it: "
+            "write it into a file, name that in ICD_NB_OWN, and restart; or leave workers out")
+        if code_of(METHODS[name]) != code: raise ValueError(
+            f"the method {name!r} is another one in a worker than here: its file was edited "
+            "since it was read. Restart this notebook or program")
 
 # %% ../../nbs/12g_parallel.ipynb #in-a-worker
-def _own(lab)->tuple: # what is the lab's own: where runs and teachers lie, and its notes
-    return str(lab.folder.absolute()), str(lab.teachers.absolute()), lab.notes
+def _own(lab, p)->tuple: # what is this process's own: folders, notes, and methods of the user's
+    return str(lab.folder.absolute()), str(lab.teachers.absolute()), lab.notes, _own_methods(p)
 
 def _lab(line, p, own)->Lab:
     load_own() # methods of the user's, in this process too
+    _check_methods(own[3])
     lab = make_lab(p, own[0])
     lab.teachers, lab.notes, lab.bar = Path(own[1]), own[2], line
     return lab
@@ -76,7 +93,7 @@ def fill_shared(ledger:Ledger, runs, lab:Lab, p:dict, # filled parameters of a t
                )->bool: # is all of it done?
     "Like `fill`, by the workers of any executor"
     until, shape = time.time() + 60*p['minutes'], (lab.data.num_classes, lab.data.augment.size)
-    sent = p | dict(workers=None), _own(lab), ledger
+    sent = p | dict(workers=None), _own(lab, p), ledger
     groups, untrained = _missing(ledger, runs, lab, p, shape)
     jobs = [Job(f'teacher {name}', _ready, (*sent, run, until),
                 operations([teacher_run(run, p['teacher_epochs'])], shape))
@@ -93,7 +110,7 @@ def teach_shared(lab:Lab, p:dict, # filled parameters of notebook 90
                  teaching, # the `teacher_run`
                  executor):
     "Have a worker train the teacher"
-    sent = p | dict(workers=None), _own(lab), teaching
+    sent = p | dict(workers=None), _own(lab, p), teaching
     share([Job(f'teacher {teaching.student}', _teach, sent)], executor, lab.folder)
 
 def train_shared(lab:Lab, # with its teacher
@@ -101,7 +118,7 @@ def train_shared(lab:Lab, # with its teacher
                  runs, executor, n:int=1 # of its workers
                 )->list: # one dict for each run that has a result
     "Like `Lab.run`, by the workers of any executor"
-    groups, sent = spread(lab.todo(runs), n), (p | dict(workers=None), _own(lab))
+    groups, sent = spread(lab.todo(runs), n), (p | dict(workers=None), _own(lab, p))
     jobs = [Job(name, _train, (*sent, teaching, weights, group), operations(group))
             for name, group in zip(_named(groups), groups)]
     share(jobs, executor, lab.folder)

@@ -19,7 +19,8 @@ from .lab import Lab
 from .ledger import CONTEXT, to_frame
 from .published import recipe_title
 from .export import counted
-from .run import planned_runs, run_of, teacher_run, used_line, used_parameters
+from .asked import planned_runs, used_parameters
+from .run import run_of, teacher_run, used_line
 from .stats import mean_std, plus_minus
 from .tables import result_row, shown_table, split_contexts, table_text
 from ..speed import Speed

@@ -23,7 +23,8 @@ from .ledger import Ledger
 from .parallel import fill_shared
 from .published import published_run, same_pair
 from .report import make_lab
-from .run import RUN_PARAMETERS, dataset_record, network_pair
+from .asked import RUN_PARAMETERS, network_pair
+from .run import dataset_record
 from .sweeps import SWEEP_TITLES, sweeps
 from .workers import open_workers
 

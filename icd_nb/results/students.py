@@ -18,7 +18,8 @@ from ..data import base_dataset
 from ..models import load_weights
 from ..params import maybe, path_text
 from .lab import Lab, new_model
-from .run import RUN_PARAMETERS, dataset_record
+from .asked import RUN_PARAMETERS
+from .run import dataset_record
 from .stats import mean_std, paired_difference, plus_minus
 
 # %% ../../nbs/12j_students.ipynb #trained-students

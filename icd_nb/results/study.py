@@ -24,7 +24,8 @@ from .parallel import teach_shared, train_shared
 from .published import pair_name, recipe_title
 from .report import (
     as_trial, make_lab, plan_text, plot_curves, plot_results, result_table, write_report)
-from .run import RUN_PARAMETERS, fill_parameters, planned_runs, teacher_run
+from .asked import RUN_PARAMETERS, fill_parameters, planned_runs
+from .run import teacher_run
 from ..scales import Choice
 from .stats import mean_std, outside_by_chance, paired_difference, plus_minus
 from ..ranks import is_first, launched
