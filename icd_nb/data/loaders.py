@@ -18,10 +18,10 @@ from fastcore.basics import patch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 from ..core import fingerprint, get_device, seed_of, short_hash
 from ..params import checked, shown, whole_number
-from .mixed import as_batch, collates
+from .mixed import as_batch, collates, say_unscaled
 from ..sources import code_of, is_own
 from .batches import Batch
-from .labels import check_same_classes, class_names, read_labels, sets_in
+from .labels import as_names, check_same_classes, class_names, read_labels, sets_in
 
 # %% ../../nbs/01k_loaders.ipynb #loader-parts
 def _dataset(part, where)->Dataset:
@@ -32,7 +32,7 @@ def _dataset(part, where)->Dataset:
     if not len(dataset): raise ValueError(f"{where}: there is no image in it")
     if isinstance(part, DataLoader) and part.sampler and len(part.sampler) != len(dataset):
         raise ValueError(f"{where}: the loader shows {len(part.sampler)} of {len(dataset)} images; "
-                         "give it torch.utils.data.Subset(dataset, indices) instead of a sampler")
+                         "let its sampler draw as many, or give it Subset(dataset, indices)")
     return dataset
 
 def _check_each_once(loader, n): # of the test images
@@ -136,10 +136,10 @@ class LoaderData:
             names = [*map(class_names, parts, labels)]
             check_same_classes(*names)
             classes = names[0] or range(int(self.train_y.max())+1)
-        self.classes = [str(o) for o in classes]
+        self.classes = as_names(classes)
         _check_labels(self.train_y, self.test_y, self.classes, not isinstance(classes, range))
         self.name = name or type(parts[0]).__name__
-        first = next(self.own_test(2, 'cpu'))
+        first = say_unscaled(next(self.own_test(2, 'cpu')))
         is_image = first.x.ndim == 4
         if is_image and labels[0].ndim == 2 and labels[0].shape[1] > 1: raise ValueError(
             f"each image has a row of {labels[0].shape[1]} labels, and a classifier learns one "
