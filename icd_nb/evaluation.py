@@ -53,6 +53,13 @@ _BOUNDED = dict(sigmoid=(0, 1), hardsigmoid=(0, 1), tanh=(-1, 1)) # what they re
 class _LastBounded(TorchFunctionMode):
     "Keeps what the last function with a bounded result returned"
     name, out = '', None
+    def __enter__(self): # a compiled network is not compiled anew for this look at it
+        self.plain = torch.compiler.set_stance('force_eager')
+        self.plain.__enter__()
+        return super().__enter__()
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        self.plain.__exit__(*error)
     def __torch_function__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         name = getattr(func, '__name__', '').rstrip('_').replace('special_expit', 'sigmoid')
