@@ -53,6 +53,13 @@ _BOUNDED = dict(sigmoid=(0, 1), hardsigmoid=(0, 1), tanh=(-1, 1)) # what they re
 class _LastBounded(TorchFunctionMode):
     "Keeps what the last function with a bounded result returned"
     name, out = '', None
+    def __enter__(self): # a compiled network is not compiled anew for this look at it
+        self.plain = torch.compiler.set_stance('force_eager')
+        self.plain.__enter__()
+        return super().__enter__()
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        self.plain.__exit__(*error)
     def __torch_function__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         name = getattr(func, '__name__', '').rstrip('_').replace('special_expit', 'sigmoid')
@@ -110,6 +117,11 @@ def _look_again(model, data, device, who): # at some test images
             z = logits_of(model, b.x, data.num_classes, who)
             return say_no_logits(model, b.x, z, who, 'the loss is that of logits')
 
+def _whose(data, bs)->str: # the cause of scores that mean nothing: the images, or the network
+    bad = [int((~b.x.flatten(1).isfinite()).any(1).sum()) for b in test_batches(data, bs)]
+    if not sum(bad): return 'look at its weights and running statistics'
+    return f'{sum(bad)} of the images themselves hold NaN or ±∞, so look at what makes them'
+
 def _finest(device)->torch.dtype: # Apple's GPUs have no double precision
     return torch.float32 if device.type == 'mps' else torch.float64
 
@@ -147,8 +159,7 @@ def evaluate(model:nn.Module, data, # an `ImageData` or a `LoaderData`
         "every test image must come once")
     if senseless:
         raise FloatingPointError(f"the scores of {senseless:.0f} of {n} test images are NaN "
-                                 "or +∞, so that the network has no accuracy: look at its weights "
-                                 "and running statistics")
+                                 f"or +∞, so that the network has no accuracy: {_whose(data, bs)}")
     return dict(top1=100*top1/n, top5=100*top5/n, loss=loss/n)
 
 # %% ../nbs/08h_evaluation.ipynb #near-chance

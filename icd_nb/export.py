@@ -6,7 +6,7 @@
 __all__ = ['FORMATS', 'IMAGES', 'plain_copy', 'check_file', 'export_model']
 
 # %% ../nbs/08r_export.ipynb #export-imports
-import copy, io, json, sys, tempfile
+import io, json, sys, tempfile
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 import torch
@@ -21,14 +21,14 @@ import icd_nb.history # gives a student its result
 from .hub import changed_layer, made_as, notes_of, push_folder, write_hub_folder
 from .params import checked, network, path_of, taking, whole_number
 from .prediction import image_record, shows_pictures
-from .speed import FullConv2d
+from .speed import FullConv2d, to_model_dtype
 from .student import Student
-from .weights import not_finite_weights, save_weights
+from .weights import copied, not_finite_weights, save_weights
 
 # %% ../nbs/08r_export.ipynb #plain-copy
 def plain_copy(model:nn.Module)->nn.Module:
     "A copy on the CPU, in eval mode, without what makes training fast"
-    net = copy.deepcopy(model).to('cpu', memory_format=torch.contiguous_format).eval()
+    net = copied(model).to('cpu', memory_format=torch.contiguous_format).eval()
     for m in net.modules():
         if type(m) is FullConv2d: m.__class__ = nn.Conv2d
     return net.requires_grad_(False)
@@ -91,7 +91,7 @@ def _scores(out): return out if isinstance(out, torch.Tensor) else main_logits(o
 def check_file(path, format:str, net:nn.Module, x:torch.Tensor): # images `[B,3,H,W]`
     "A `ValueError` unless the file says of `x` what `net` says"
     want = _scores(net(x))
-    try: got = _scores(_READ[format](copy.deepcopy(net), x, path))
+    try: got = _scores(_READ[format](copied(net), x, path))
     except (OSError, MemoryError, torch.OutOfMemoryError): raise
     except Exception as e: raise ValueError( # of ONNX Runtime, of a program that is run
         f"{path.name} is not written: as {format} {type(net).__name__} does not take 3 images, "
@@ -124,8 +124,8 @@ def export_model(model:nn.Module, path, # ends in `.safetensors`, `.onnx` or `.p
     format, net = _format_of(path, format), plain_copy(model)
     if bad := not_finite_weights(net.state_dict(), net):
         raise ValueError(f"{path} is not written: not finite: {', '.join(bad[:3])}")
-    kind = next(net.parameters()).dtype
-    x = torch.randn(3, *_input_shape(image_size), generator=generator('export')).to(kind)
+    x = torch.randn(3, *_input_shape(image_size), generator=generator('export'))
+    x = to_model_dtype(x, net)
     with torch.no_grad(), taking(net, x): a, b = _scores(net(x)), _scores(net(x))
     if not torch.equal(a, b) and not torch.allclose(a, b, 1e-3, 1e-3, True): raise ValueError(
         f"{path.name} is not written: {type(net).__name__} says something else of the same images "
@@ -134,7 +134,7 @@ def export_model(model:nn.Module, path, # ends in `.safetensors`, `.onnx` or `.p
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as d:
             new = Path(d)/path.name
-            _WRITE[format](copy.deepcopy(net), x[:2], new, images)
+            _WRITE[format](copied(net), x[:2], new, images)
             check_file(new, format, net, x)
             moved(new, path)
     return path

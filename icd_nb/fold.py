@@ -6,7 +6,6 @@
 __all__ = ['foldable', 'folded', 'HalfConv2d', 'half_stored']
 
 # %% ../nbs/08i_fold.ipynb #fold-imports
-import copy
 import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
@@ -14,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from .features.layers import layer_of
 from .heads import eval_mode
 from .logits import main_logits
+from .weights import copied
 
 # %% ../nbs/08i_fold.ipynb #uses
 class _Uses(TorchFunctionMode):
@@ -37,6 +37,9 @@ def _tensors(items):
         elif isinstance(o, (list, tuple)): yield from _tensors(o)
 
 # %% ../nbs/08i_fold.ipynb #foldable
+def _has_own(m)->bool: # its numbers, where others are computed in each pass, as by pruning
+    return {'weight', 'bias'} <= m._parameters.keys() and not m._forward_pre_hooks
+
 def foldable(model:nn.Module, x:torch.Tensor # a few images `[B,3,H,W]`
             )->list: # `[(convolution, batch norm), …]`, their names
     "The convolutions of `model` whose output goes into a batch norm and nowhere else"
@@ -47,7 +50,7 @@ def foldable(model:nn.Module, x:torch.Tensor # a few images `[B,3,H,W]`
             else: read.setdefault(name, []).append(args[0])
         return hook
     for name, m in model.named_modules():
-        if type(m) not in (nn.Conv2d, nn.BatchNorm2d): continue
+        if type(m) not in (nn.Conv2d, nn.BatchNorm2d) or not _has_own(m): continue
         handles.append(m.register_forward_hook(see(name)))
     try:
         with eval_mode(model), _Uses() as uses: model(x)
@@ -61,7 +64,7 @@ def foldable(model:nn.Module, x:torch.Tensor # a few images `[B,3,H,W]`
 # %% ../nbs/08i_fold.ipynb #folded
 def _without_norms(model, pairs)->nn.Module:
     "A copy in which each pair's convolution does the work of both"
-    new = copy.deepcopy(model).eval().requires_grad_(False)
+    new = copied(model).eval().requires_grad_(False)
     for conv, norm in pairs:
         new.set_submodule(conv, fuse_conv_bn_eval(new.get_submodule(conv), new.get_submodule(norm)))
         new.set_submodule(norm, nn.Identity())
@@ -94,7 +97,7 @@ def half_stored(model:nn.Module, # frozen
                 autocast # the context of its passes
                )->nn.Module:
     "A copy with its convolutions' weights in bfloat16, if its logits are the same; else itself"
-    new = copy.deepcopy(model)
+    new = copied(model)
     for m in new.modules():
         if type(m) is not nn.Conv2d: continue
         m.to(torch.bfloat16)

@@ -7,8 +7,9 @@ __all__ = ['FAMILIES', 'MODELS', 'check_whole', 'check_model', 'create_model', '
            'has_shapes_of', 'load_weights']
 
 # %% ../nbs/02_models.ipynb #2fa53e74
-import copy, warnings
+import copy, re, warnings
 from functools import lru_cache
+from pathlib import Path
 import numpy as np
 import torch, torch.nn as nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,7 +19,7 @@ from .hub import hub_config, hub_file, note_making
 from .libraries import in_libraries, library_model, library_of
 from .params import checked, network, whole_number, yes_or_no
 from .weights import (
-    counts_steps, find_weights, not_finite_weights, read_checkpoint, shapes_of)
+    copied, counts_steps, find_weights, not_finite_weights, read_checkpoint, shapes_of)
 from .zoo import mobilenetv1, mobilenetv2, resnet, resnet_imagenet, shufflenet, vgg, wrn
 
 # %% ../nbs/02_models.ipynb #b822a0b9
@@ -106,11 +107,11 @@ def _counted(net, side, device, dtype):
 def cost(model:nn.Module, image_size=32 # side of the image in pixels
         )->dict: # `params` and `flops` (numbers), `map` (C, H, W; None: no `AdaptiveAvgPool2d`)
     "The number of a model's weights, its operations for one image, and the shape of its last map"
-    p = next(model.parameters())
+    p = next((o for o in model.parameters() if o.is_floating_point()), torch.empty(0))
     try: # a forward pass may keep what it makes, so it is that of a copy
-        found = _counted(copy.deepcopy(model).to('meta'), image_size, 'meta', p.dtype)
+        found = _counted(copied(model).to('meta'), image_size, 'meta', p.dtype)
     except (RuntimeError, NotImplementedError): # it looks at numbers, or has tensors of its own
-        found = _counted(copy.deepcopy(model), image_size, p.device, p.dtype)
+        found = _counted(copied(model), image_size, p.device, p.dtype)
     return dict(params=sum(o.numel() for o in model.parameters()), **found)
 
 # %% ../nbs/02_models.ipynb #model-table
@@ -165,6 +166,25 @@ def _misfits(have:dict, want:dict)->str: # shapes in the file, shapes of the mod
                                   for k in other]}
     return '; '.join(f'{why}: {_listed(names)}' for why, names in wrong.items() if names)
 
+_CHANGED = { # a part of a name → what was done to a layer, and how it is undone
+    '.lora_': 'has adapters beside its weights: merge them before it is saved, as '
+              'merge_and_unload() of peft does',
+    'weight_mask': "was pruned: make that final by torch.nn.utils.prune.remove(layer, 'weight')",
+    '.parametrizations.': 'has computed weights: parametrize.remove_parametrizations(layer, '
+                          "'weight') of torch.nn.utils makes plain ones",
+    'weight_g': 'has a weight norm: torch.nn.utils.remove_weight_norm(layer) makes plain weights',
+    'weight_u': 'has a spectral norm: torch.nn.utils.remove_spectral_norm(layer) makes plain ones'}
+
+def _why_not(have, want, path)->str: # a sentence about the cause, where it is a common one
+    if looks := looks_like(have): return f' They fit {looks}.'
+    if re.search(r'-\d+-of-\d+\.', Path(path).name):
+        return ' It is one of several files among which the weights are divided: make one of them.'
+    for who, some, others in (('The network in the file', have, want), ('This model', want, have)):
+        for part, what in _CHANGED.items():
+            if any(part in k for k in some) and not any(part in k for k in others):
+                return f' {who} {what}.'
+    return ''
+
 def _unusable(state, own)->str: # '' where all is well
     "The first tensor that does not hold numbers as the network computes with them, and why"
     for k, v in state.items():
@@ -172,7 +192,8 @@ def _unusable(state, own)->str: # '' where all is well
         if v.layout != torch.strided or v.is_quantized:
             return f'{k} is sparse or quantized, save it as a plain tensor'
         if k not in own or counts_steps(k): continue # also where all was made half, counters too
-        if own[k].is_floating_point() != v.is_floating_point():
+        coarse = v.is_floating_point() and v.itemsize < 2 # whose scale lies elsewhere
+        if coarse or own[k].is_floating_point() != v.is_floating_point():
             kinds = [str(o.dtype).removeprefix('torch.') for o in (v, own[k])]
             return '{} is {} in the file, {} here; save it as that'.format(k, *kinds)
         if k.endswith('running_var') and (v < 0).any(): return f'{k}, a variance, is below 0'
@@ -187,9 +208,8 @@ def load_weights(model:nn.Module, path # `.safetensors`, `.pth`, `.pt`
     if not state: raise ValueError(
         f"the weights in {path} do not fit this model: no dictionary in it holds tensors")
     if what := _misfits(shapes_of(state), want):
-        fits = looks_like(state)
-        fits = f" They fit {fits}." if fits else ''
-        raise ValueError(f"the weights in {path} do not fit this model ({what}).{fits}")
+        why = _why_not(state, want, path)
+        raise ValueError(f"the weights in {path} do not fit this model ({what}).{why}")
     if what := _unusable(state, model.state_dict()):
         raise ValueError(f"the weights in {path} cannot be used: {what}")
     if bad := not_finite_weights(state, model):

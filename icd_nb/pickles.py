@@ -58,11 +58,19 @@ _BEGIN = {b'version https://git-lfs': # first bytes → what a file is instead o
 
 _TORCH = b'\x8a\nl\xfc\x9cF\xf9' # in the first bytes of what torch.save wrote before 1.6
 
+_PARTS = ("names the files among which weights are divided; bring them into one, with load_file of "
+          "safetensors.torch: torch.save({k: v for o in Path(PATH).parent.glob('*-of-*') "
+          "for k, v in load_file(o).items()}, 'weights.pth')")
+
+def _of_json(path): # what a file is that begins as JSON does
+    return _PARTS if Path(path).name.endswith('.index.json') else 'is text, and holds no weights'
+
 def instead(path)->str: # '' where nobody knows
     "What a file is instead of a checkpoint, where its beginning or its name says so"
     with open(path, 'rb') as f: head = f.read(64)
     if not head: return 'is empty'
     if head.lstrip()[:1] == b'<': return 'is a web page: download the file itself'
+    if head.lstrip()[:1] == b'{': return _of_json(path)
     if head[8:9] == b'{': return 'is a safetensors file: let its name end in .safetensors'
     if head[:1] == b'\x80' and _TORCH not in head:
         return ("is a pickle that torch.save did not write, and it could run code when it is "

@@ -6,7 +6,7 @@
 __all__ = ['image_record', 'known_images', 'shows_pictures', 'as_seen', 'predict']
 
 # %% ../nbs/08o_prediction.ipynb #prediction-imports
-import math, os
+import math, os, re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -90,6 +90,11 @@ def _opened(a)->Image.Image:
 
 def _is_array(o): return isinstance(o, np.ndarray) and o.ndim > 1 and o.dtype.kind in 'biufc'
 
+def _how_else(name)->str: # what to do about a name that no file can have
+    if re.match(r'\w+://', name): return ': it is an address, download the picture'
+    if {*'*?['} & {*name}: return f': it is a pattern, give the files, glob.glob({name!r})'
+    return ''
+
 def _files(pictures)->list: # paths and open pictures
     if isinstance(pictures, Image.Image): return [pictures]
     if _is_array(pictures) and pictures.ndim != 4: return [_opened(pictures)]
@@ -101,7 +106,8 @@ def _files(pictures)->list: # paths and open pictures
         "PIL.Image.open returns, or an array of bytes [H,W,3]")
     path = path_of(pictures, 'pictures')
     if path.is_file(): return [path]
-    if not path.is_dir(): raise ValueError(f"there is no picture file or folder {path}")
+    if not path.is_dir():
+        raise ValueError(f"there is no picture file or folder {path}{_how_else(str(pictures))}")
     left = Counter()
     found = picture_files(path, left)
     say_left_out(path, left)

@@ -133,7 +133,9 @@ def make_optimizer(recipe:Recipe, params, fused=False,
                    before=None # an optimizer of the same parameters, whose state it takes over
                   )->optim.Optimizer:
     "The optimizer of a recipe, for these parameters"
-    r, kw = recipe, dict(weight_decay=recipe.weight_decay, fused=fused)
+    r, params = recipe, [*params]
+    fused = fused and not any(o.is_complex() for o in params) # PyTorch has no such kernel
+    kw = dict(weight_decay=r.weight_decay, fused=fused)
     if r.optimizer == 'adamw':
         opt = optim.AdamW(params, r.lr, (r.momentum, .999), capturable=graph, **kw)
     else: opt = optim.SGD(params, r.lr, r.momentum, **kw)

@@ -20,7 +20,8 @@ from .scores import Scores
 # %% ../nbs/08d_speed.ipynb #has-bf16
 def to_model_dtype(x:torch.Tensor, model:nn.Module)->torch.Tensor:
     "Images in the precision in which the network is stored"
-    return x.to(next(model.parameters(), x).dtype)
+    own = (p.dtype for p in model.parameters() if p.is_floating_point())
+    return x.to(next(own, x.dtype))
 
 # %% ../nbs/08d_speed.ipynb #speed
 @dataclass(frozen=True)
@@ -71,7 +72,12 @@ def place(self:Speed, module, device):
     dtype = torch.float64 if self.precision == 'fp64' else torch.float32
     layout = torch.channels_last if self.channels_last else torch.contiguous_format
     if any(p.ndim > 4 for p in module.parameters()): layout = torch.preserve_format # volumes
-    return module.to(device, dtype=dtype, memory_format=layout)
+    if not any(o.is_complex() for o in (*module.parameters(), *module.buffers())):
+        return module.to(device, dtype=dtype, memory_format=layout)
+    def stored(v): # `to` with a type leaves imaginary parts out
+        if v.is_complex(): return v.to(dtype.to_complex())
+        return v.to(dtype) if v.is_floating_point() else v
+    return module.to(device, memory_format=layout)._apply(stored)
 
 # %% ../nbs/08d_speed.ipynb #speed-autocast
 @patch

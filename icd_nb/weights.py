@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['WRAPPERS', 'tensor_levels', 'unwrap', 'counts_steps', 'shapes_of', 'find_weights', 'read_checkpoint', 'read_notes',
-           'read_weights', 'not_finite_weights', 'save_weights', 'architecture', 'model_fingerprint']
+           'read_weights', 'not_finite_weights', 'save_weights', 'architecture', 'model_fingerprint', 'copied']
 
 # %% ../nbs/02i_weights.ipynb #weights-imports
-import json, re
+import copy, json, re
 from collections import Counter
 from pathlib import Path
 from zipfile import is_zipfile
@@ -154,8 +154,10 @@ def read_checkpoint(path):
     if re.match(r'\w+:/', str(path)):
         raise ValueError(f"{path} is an address: download the file, and give its place here")
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}; give the checkpoint file itself, "
-                                "such as ckpt_epoch_240.pth")
+        there = sorted(o.name for o in path.iterdir())[:5] if path.is_dir() else []
+        what = f"{path} is a folder ({', '.join(there)})" if there else f'there is no file {path}'
+        raise FileNotFoundError(f"{what}; give the checkpoint file itself, such as "
+                                "ckpt_epoch_240.pth")
     return _read_safetensors(path)[0] if path.suffix == '.safetensors' else open_pickle(path)
 
 def read_notes(path # of a `.safetensors` file
@@ -232,3 +234,14 @@ def model_fingerprint(model:nn.Module)->str: # 8 hexadecimal digits
     state = {k: v for k, v in model.state_dict().items() if not counts_steps(k)}
     weights = fingerprint(*(_as_single(v) for v in state.values()))
     return short_hash([architecture(model), list(state), weights, *_if_any(own_parts(model))])
+
+# %% ../nbs/02i_weights.ipynb #copied
+def _results(o, deep=5): # tensors in it that were computed from others
+    if isinstance(o, torch.Tensor) and not o.is_leaf: yield o
+    inside = o.values() if isinstance(o, dict) else o if isinstance(o, (list, tuple)) else ()
+    for v in inside if deep else (): yield from _results(v, deep-1)
+
+def copied(model:nn.Module)->nn.Module:
+    "A copy of a network, without what its results were computed from"
+    made = [v for m in model.modules() for v in _results(vars(m))]
+    return copy.deepcopy(model, {id(v): v.detach().clone() for v in made})

@@ -123,6 +123,7 @@ def load_data(name='minibirds', # a name in `DATASETS`, a folder with train/ and
     load, place = _loader(name, data_dir)
     known = [*inspect.signature(load).parameters][1:]
     if 'kw' in known: known = [*known[:-1], *inspect.signature(recipe).parameters]
+    known = dict.fromkeys(known) # each once
     for k in kw: check_choice(k, known, f'option of {load.__name__}')
     return load(place, **kw)
 

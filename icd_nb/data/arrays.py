@@ -8,7 +8,7 @@ __all__ = ['colour_stats', 'load_npz']
 # %% ../../nbs/01h_arrays.ipynb #imports
 import unicodedata, warnings, zipfile
 from collections import Counter
-from math import prod
+from math import isqrt, prod
 from pathlib import Path
 import numpy as np, torch
 from PIL import Image
@@ -32,6 +32,17 @@ def _bytes_only(x:np.ndarray, where):
     raise ValueError(f"{where}: images must be bytes (uint8, 0 to 255), not {x.dtype}{more}; "
                      f"convert them, e.g. {how}")
 
+def _how_to_arrange(shape)->str: # what makes images of an array of this shape; '' if nobody knows
+    for c in (1, 3):
+        side = isqrt(shape[-1]//c)
+        if len(shape) == 2 and c*side**2 == shape[1] and side > 1:
+            way = f'{c}, {side}, {side}' if c == 3 else f'{side}, {side}'
+            return f"; rows of pixels are x.reshape(len(x), {way}), where each row holds one image"
+    if len(shape) == 4 and shape[2] in (1, 3) and shape[0] == shape[1]:
+        return "; x.transpose(3, 0, 1, 2) puts their number first"
+    if 4 in shape[1:]: return "; lay transparent ones over a colour first"
+    return ''
+
 def as_images(x:np.ndarray, where)->Tensor: # bytes `[N,H,W,3]`
     "Images from an array: bytes, grey or in colour, the colours last or first"
     _bytes_only(x, where)
@@ -39,7 +50,7 @@ def as_images(x:np.ndarray, where)->Tensor: # bytes `[N,H,W,3]`
     if x.ndim == 4 and x.shape[3] not in (1,3) and x.shape[1] in (1,3): x = x.transpose(0,2,3,1)
     if x.ndim != 4 or x.shape[3] not in (1,3):
         raise ValueError(f"{where}: images must be [N,H,W], [N,H,W,1 or 3] or [N,1 or 3,H,W], "
-                         f"not {list(x.shape)}; lay transparent ones over a colour first")
+                         f"not {list(x.shape)}{_how_to_arrange(x.shape)}")
     if not x.size: raise ValueError(f"{where}: there are no images in {list(x.shape)}")
     return torch.from_numpy(np.ascontiguousarray(x)).expand(-1,-1,-1,3).contiguous()
 
@@ -55,10 +66,18 @@ def _resized(x:Tensor, side)->Tensor: # bytes `[N,H,W,3]`
         place[:] = Image.fromarray(img).resize((w, h), Image.Resampling.BILINEAR)
     return out
 
+def _alike(parts, sides, name): # the parts, if a crop shows as much of the images of both
+    a, b = sides['train_x'], sides['test_x']
+    if a == b: return parts
+    raise ValueError(f"{name}: the shorter side of training images is {a} and that of test images "
+                     f"{b}, and a crop would show more of one than of the other: size={a} brings "
+                     "both to one")
+
 def _in_size(parts:dict, size, name)->dict:
     "The images of both parts at the size that was asked for, or at `LEAST` if they are smaller"
-    side = min(min(v.shape[1:3]) for k, v in parts.items() if k[-1] == 'x')
-    if size is None and side >= LEAST: return parts
+    sides = {k: min(v.shape[1:3]) for k, v in parts.items() if k[-1] == 'x'}
+    side = min(sides.values())
+    if size is None and side >= LEAST: return _alike(parts, sides, name)
     if size is None: warnings.warn(
         f"{name}: images with a side of {side} are made larger, to {LEAST}, "
         "which the networks here need; size=… takes another side")

@@ -79,18 +79,21 @@ def _class_folders(folder:Path, left)->dict: # class -> folder
         else: left[_hidden(name) or 'outside the folders of classes'] += 1
     return dict(sorted(found.items()))
 
+def _counted(left)->str: return ', '.join(f'{n} {why}' for why, n in left.most_common())
+
 def class_files(folder:Path, left:Counter=None # counts what is left out
                )->dict: # class -> its image files
     "The images below each folder in `folder`, sorted"
     left = Counter() if left is None else left
-    classes = _class_folders(folder, left)
+    classes, found = _class_folders(folder, left), {}
     if not classes:
         raise ValueError(f"{folder} holds no class folders; "
                          f"it must be {folder.name}/CLASS/image.jpg")
-    found = {c: picture_files(d, left) for c, d in classes.items()}
-    for c, files in found.items():
-        if not files: raise ValueError(f"{classes[c]} holds no images ({' '.join(IMAGE_FILES)}); "
-                                       "put some into it, or delete it if it is no class")
+    for c, d in classes.items():
+        found[c] = picture_files(d, own := Counter())
+        if not found[c]: raise ValueError(f"{d} holds no images ({' '.join(IMAGE_FILES)})"
+            f"{', but '*bool(own)}{_counted(own)}; put some in, or delete it if it is no class")
+        left.update(own)
     return found
 
 # %% ../../nbs/01g_folders.ipynb #parts
@@ -134,8 +137,7 @@ def _same_classes(path, found):
 def say_left_out(path, left:Counter):
     "A remark on the files in a folder that are no pictures, if there are any"
     if not left: return
-    counts = ', '.join(f'{n} {why}' for why, n in left.most_common())
-    warnings.warn(f"{path}: {left.total()} files and folders were left out: {counts}. "
+    warnings.warn(f"{path}: {left.total()} files and folders were left out: {_counted(left)}. "
                   f"Pictures are files that end in {' '.join(IMAGE_FILES)}")
 
 def _no_parts(path)->ValueError:

@@ -18,10 +18,10 @@ from fastcore.basics import patch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 from ..core import fingerprint, get_device, seed_of, short_hash
 from ..params import checked, shown, whole_number
-from .mixed import as_batch, collates
+from .mixed import batch_of, collates, say_unscaled
 from ..sources import code_of, is_own
-from .batches import Batch
-from .labels import check_same_classes, class_names, read_labels, sets_in
+from .labels import (
+    as_names, check_same_classes, class_names, item_of, read_labels, sets_in)
 
 # %% ../../nbs/01k_loaders.ipynb #loader-parts
 def _dataset(part, where)->Dataset:
@@ -32,7 +32,7 @@ def _dataset(part, where)->Dataset:
     if not len(dataset): raise ValueError(f"{where}: there is no image in it")
     if isinstance(part, DataLoader) and part.sampler and len(part.sampler) != len(dataset):
         raise ValueError(f"{where}: the loader shows {len(part.sampler)} of {len(dataset)} images; "
-                         "give it torch.utils.data.Subset(dataset, indices) instead of a sampler")
+                         "let its sampler draw as many, or give it Subset(dataset, indices)")
     return dataset
 
 def _check_each_once(loader, n): # of the test images
@@ -111,7 +111,7 @@ Seen = namedtuple('Seen', 'size') # side of the images in pixels, or of images w
 class _Numbered(Dataset): # items with their number
     def __init__(self, dataset): self.dataset = dataset
     def __len__(self): return len(self.dataset)
-    def __getitem__(self, i): return *self.dataset[i][:2], i
+    def __getitem__(self, i): return *item_of(self.dataset, i)[:2], i
 
 _PARTS = ("Take parts of your own data sets: LoaderData(Subset(dataset, some), Subset({}, others)) "
           "with Subset of torch.utils.data, and numbers of images in lists")
@@ -136,10 +136,10 @@ class LoaderData:
             names = [*map(class_names, parts, labels)]
             check_same_classes(*names)
             classes = names[0] or range(int(self.train_y.max())+1)
-        self.classes = [str(o) for o in classes]
+        self.classes = as_names(classes)
         _check_labels(self.train_y, self.test_y, self.classes, not isinstance(classes, range))
         self.name = name or type(parts[0]).__name__
-        first = next(self.own_test(2, 'cpu'))
+        first = say_unscaled(next(self.own_test(2, 'cpu')))
         is_image = first.x.ndim == 4
         if is_image and labels[0].ndim == 2 and labels[0].shape[1] > 1: raise ValueError(
             f"each image has a row of {labels[0].shape[1]} labels, and a classifier learns one "
@@ -205,14 +205,6 @@ def _seeded(loader, *parts):
     items = own(lambda: iter(loader))
     while (item := own(lambda: next(items, None))) is not None: yield item
 
-def _batch(item, device)->Batch:
-    x, y, *index = item
-    if x.ndim not in (3, 4, 5) or not x.is_floating_point(): raise ValueError(
-        f"a batch of images is {str(x.dtype)[6:]} {list(x.shape)}; it must be floats [B,3,H,W], "
-        "series [B,C,L] or volumes [B,C,D,H,W]: let the transforms of images end in ToTensor() "
-        "and Normalize(mean, std)")
-    return as_batch(x, y, *index, device=device)
-
 @patch
 def steps(self:LoaderData, bs)->int:
     "How many batches of `bs` an epoch has"
@@ -224,13 +216,13 @@ def steps(self:LoaderData, bs)->int:
 def own_train(self:LoaderData, bs, seed, epoch, device):
     "The batches of an epoch"
     items = _seeded(_loader(self.train, bs, True, self.workers), seed, 'loader', epoch)
-    return (_batch(item, get_device(device)) for item in items)
+    return (batch_of(item, get_device(device)) for item in items)
 
 @patch
 def own_test(self:LoaderData, bs, device):
     "Every test image once"
     items = _seeded(_loader(self.test, bs, False, self.workers), 'test')
-    return (_of_one_class(_batch(item, get_device(device))) for item in items)
+    return (_of_one_class(batch_of(item, get_device(device))) for item in items)
 
 def _of_one_class(b): # a batch of the test
     if not b.y.is_floating_point(): return b

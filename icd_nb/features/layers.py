@@ -237,7 +237,8 @@ def layouts(model:nn.Module, x:Tensor, # images `[B,3,H,W]`; one is enough
             layers # names as for `record`
            )->dict: # name → `Layout`, for the layers whose output has places
     "Where the places of an image lie in what the named layers return"
-    maps, x = [], x[:1].to(next(model.parameters(), x))
+    p = next((o for o in model.parameters() if o.is_floating_point()), x)
+    maps, x = [], x[:1].to(p)
     def see(name, i, out): maps.append(out)
     listens = hooked(model, _convs(model), see)
     with eval_mode(model), listens, record(model, layers) as feats: model(x)

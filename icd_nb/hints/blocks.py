@@ -47,7 +47,7 @@ def _block_names(model:nn.Module, conv=True)->list: # `conv` as in `_is_block`
 # %% ../../nbs/07g_blocks.ipynb #first-tensor
 def _fitting(x, model:nn.Module)->torch.Tensor:
     "Images on the device of the model's weights and in their precision"
-    p = next(model.parameters(), torch.empty(0))
+    p = next((o for o in model.parameters() if o.is_floating_point()), torch.empty(0))
     return x.to(p.device, p.dtype)
 
 def output_shapes(model:nn.Module, x, # images `[B,3,H,W]`
