@@ -7,7 +7,7 @@ __all__ = ['FAMILIES', 'MODELS', 'check_whole', 'check_model', 'create_model', '
            'has_shapes_of', 'load_weights']
 
 # %% ../nbs/02_models.ipynb #2fa53e74
-import copy, re, warnings
+import re, warnings
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
