@@ -254,7 +254,8 @@ def image_rows(tmp): # images, recipes, folders and files
     yield 'LoaderData', lambda v: LoaderData(v, some), [None, 5, X, X.numpy(), [X], TensorDataset(X), TensorDataset(X[:0], Y[:0]), TensorDataset(X, Y/3), [(X[0], 'a')]], 'train'
     yield 'LoaderData: test', lambda v: LoaderData(some, v), [None, 5, X, TensorDataset(X)], 'test'
     yield 'LoaderData: test', lambda v: LoaderData(some, v), [DataLoader(some, 3, drop_last=True), DataLoader(some, batch_sampler=[[0, 1, 2]])], 'shows 3 of 4 images'
-    yield 'LoaderData: classes', lambda v: LoaderData(some, some, v), [['a'], 'ab'], 'labels go up to 2'
+    yield 'LoaderData: classes', lambda v: LoaderData(some, some, v), [['a'], {'a': 0}], 'labels go up to 2'
+    yield 'LoaderData: classes', lambda v: LoaderData(some, some, v), ['ab', 3, {'a': 'b'}], 'class'
     yield 'LoaderData: workers', lambda v: LoaderData(some, some, workers=v), [v for v in NOT_WHOLE if v != 0], 'workers'
     yield 'subset', lambda v: DATA.subset(v), [*GIVEN_WHOLE, 10**6], 'subset'
     for name, f in dict(steps_per_epoch=steps_per_epoch, train_batches=train_batches, test_batches=in_batches).items():
