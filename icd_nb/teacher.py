@@ -6,7 +6,7 @@
 __all__ = ['USUAL', 'ALONE', 'scores', 'part_of', 'weights_of_cells', 'Teacher', 'check_map', 'check_memory', 'check_teacher']
 
 # %% ../nbs/08k_teacher.ipynb #teacher-imports
-import copy, warnings
+import warnings
 from math import prod
 from dataclasses import replace
 import torch
@@ -22,6 +22,7 @@ from .features.layers import record
 from .params import checked, network
 from .pooling import cell_slices, dims_of, n_cells
 from .speed import to_model_dtype
+from .weights import copied
 
 # %% ../nbs/08k_teacher.ipynb #scores
 def scores(model, scorer,
@@ -65,7 +66,7 @@ class Teacher:
         self.scorers = None # kind of cells → its pass; None: to be chosen at the next batch
         self.source = {} # kind of cells that is wanted → the kind whose pass it comes from
         self.broken = torch.zeros((), dtype=torch.bool, device=device) # a score was NaN or +∞
-        self.model = speed.place(copy.deepcopy(model), device).eval().requires_grad_(False)
+        self.model = speed.place(copied(model), device).eval().requires_grad_(False)
         self.quick = self.model # what makes the passes: later a folded copy
 
     def watch(self, layers):

@@ -60,3 +60,8 @@ def test_it_is_looked_at(make):
     assert output_shapes(model, x)['body'] == (8, 8, 8)
     assert layouts(model, x, ['body'])['body']
     assert cost(model)['flops'] > 0
+
+def test_it_teaches_after_it_was_used(birds):
+    teacher = pruned()
+    teacher(torch.randn(2, 3, 32, 32)) # what it computed its results from stands in it
+    assert fit(student(Filter, 'sgd'), birds, teacher=teacher).done

@@ -34,6 +34,7 @@ def _three(read): # a reader of three numbers, one per colour
         try: found = tuple(map(read, value))
         except (TypeError, ValueError): found = ()
         if len(found) != 3: raise ValueError("three finite numbers, one per colour; std above 0")
+        if max(found) > 1: raise ValueError("numbers of pixels in 0…1, at most 1: divide by 255")
         return found
     return read_all
 
@@ -135,12 +136,13 @@ def random_images(n, h, w, seed=0)->Tensor: # bytes `[n,h,w,3]`
 
 # %% ../../nbs/01a_augment.ipynb #view-counts
 def view_counts(augment:Augment,
-                hw # height and width of the images
+                hw, # height and width of the images
+                whose='' # before what is said of them
                )->tuple: # how many first rows, first columns, directions
     "How many views there are, along each of their three parts"
     rows, cols = (side + 2*augment.pad - augment.size + 1 for side in hw)
     if min(rows, cols) < 1:
-        raise ValueError(f"images of {hw[0]}×{hw[1]} padded by {augment.pad} are smaller than the "
+        raise ValueError(f"{whose}images of {hw[0]}×{hw[1]} padded by {augment.pad} are smaller than the "
                          f"crop of {augment.size}×{augment.size}; make the crop smaller")
     return rows, cols, 1 + augment.flip
 

@@ -78,7 +78,8 @@ class ImageData:
         seen = torch.bincount(self.train_y, minlength=self.num_classes).tolist()
         missing = [str(c) for c, n in zip(self.classes, seen) if not n]
         if missing: raise ValueError(f"{self.name}: no training image of {', '.join(missing)}")
-        for x in (self.train_x, self.test_x): view_counts(self.augment, x.shape[1:3])
+        for o in ('train', 'test'):
+            view_counts(self.augment, getattr(self, f'{o}_x').shape[1:3], f'{self.name}, {o}: ')
     @property
     def num_classes(self): return len(self.classes)
     @property
