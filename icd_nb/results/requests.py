@@ -69,9 +69,10 @@ def wanted_runs(p:dict)->list:
         return [with_scales(same_pair(pair, m, s), p.get('scales'))
                 for pair in pairs for s in p['seeds'] for m in p['methods']]
     made = [_CHANGED[changed](pair) for pair in pairs]
-    variants = dict.fromkeys(run for by_title in made for title in p[changed] or by_title
-                             for run in by_title[title].values())
-    return [replace(run, seed=s) for s in p['seeds'] for run in variants]
+    variants = [run for by_title in made for title in p[changed] or by_title
+                for run in by_title[title].values()]
+    if changed == 'sweeps': variants += [same_pair(pair, 'sd_kd') for pair in pairs] # against it
+    return [replace(run, seed=s) for s in p['seeds'] for run in dict.fromkeys(variants)]
 
 # %% ../../nbs/12h_requests.ipynb #command
 def _differing(p): # the parameters that differ from a notebook's defaults

@@ -8,8 +8,9 @@ __all__ = ['FIELDS', 'CHOSEN_SAID', 'Run', 'used_line', 'run_of', 'teacher_run',
 # %% ../../nbs/11_run.ipynb #run-imports
 import math
 from dataclasses import asdict, dataclass, fields, replace
+import torch
 from fastcore.basics import patch
-from ..core import check_choice, parse_scales, short_hash
+from ..core import check_choice, parse_scales, seed_of, short_hash
 from ..data import DATASETS, DataSet, base_dataset, load_data
 from ..data.folders import names_at
 from ..hints.terms import hint_names
@@ -118,10 +119,13 @@ def _usual(self:Run):
 # %% ../../nbs/11_run.ipynb #run-objective
 @patch(as_prop=True)
 def objective(self:Run)->'Objective':
-    "A fresh objective"
+    "A fresh objective; what its terms draw when they are made, such as layers, is the seed's"
     own = {k: v for k, v in self._usual.items() if k in _OF_240} | dict(self.hyper)
     gamma = self.gamma if self.gamma != 2 and uses_gamma(self.method, self.hyper) else 2.
-    return smoothed(objective(self.method, self.scales, gamma, **own), self.label_smoothing)
+    with torch.random.fork_rng([]):
+        torch.default_generator.manual_seed(seed_of(self.seed, 'objective'))
+        made = objective(self.method, self.scales, gamma, **own)
+    return smoothed(made, self.label_smoothing)
 
 # %% ../../nbs/11_run.ipynb #run-recipe
 @patch(as_prop=True)

@@ -37,9 +37,11 @@ def sweep_rows(pair:Run, frame)->list: # dicts
     return [table_row(run, group, base) | dict(sweep=title, name=name)
             for title, variants in sweeps(pair).items() for name, run in variants.items()]
 
-def sweep_table(pair:Run, frame, format='markdown')->str:
+def sweep_table(pair:Run, frame, format='markdown', only_run=False # leave out what has no result
+               )->str: # '' where nothing is left
     "All sweeps of a pair as one table"
-    rows = sweep_rows(pair, frame)
+    rows = [row for row in sweep_rows(pair, frame) if row['n'] or not only_run]
+    if not rows: return ''
     if format == 'csv': return export_table(pd.DataFrame(rows), format)
     texts = [{'sweep': row['sweep'], 'variant': row['name'], **our_texts(row)} for row in rows]
     table = pd.DataFrame(texts).rename(columns={'difference (95 %)': 'against SD-KD (95 %)'})
