@@ -16,6 +16,7 @@ from .sources import code_of, load_own
 # %% ../nbs/05e_registry.ipynb #method
 METHODS = {}
 _REMEMBERED = []
+_TAKEN = 'teacher', 'all', 'None' # a row of the ledger, and words of the parameter `methods`
 
 def remembered(f):
     "`f`, which keeps its answers until another method is registered"
@@ -35,6 +36,8 @@ def method(name:str): # as users write it
     "Register a function that makes an `Objective`; its docstring names the source of its numbers"
     if not isinstance(name, str) or not re.fullmatch(r'[^\s+,/]+', name): raise ValueError(
         f"{name!r} cannot be the name of a method: leave out spaces, '+', ',' and '/'")
+    if name in _TAKEN or name.strip('[]()"\'') != name: raise ValueError(
+        f"{name!r} cannot be the name of a method: it means something else where methods are named")
     def register(f):
         try: inspect.signature(f).bind((1,2,4), 2., something='else')
         except TypeError as e: raise ValueError(

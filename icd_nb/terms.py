@@ -155,7 +155,7 @@ class Objective(_Summand, nn.Module):
         return ' + '.join(weighted)
 
 def _one_number(name, value): # what a term returned
-    if isinstance(value, Tensor) and value.ndim == 0: return value
+    if isinstance(value, Tensor) and value.ndim == 0 and not value.is_complex(): return value
     raise ValueError(f"the term {name} returned {shown(value)}, and a term is one number, a "
                      "scalar tensor: the mean over the batch, say")
 

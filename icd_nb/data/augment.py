@@ -142,8 +142,8 @@ def view_counts(augment:Augment,
     "How many views there are, along each of their three parts"
     rows, cols = (side + 2*augment.pad - augment.size + 1 for side in hw)
     if min(rows, cols) < 1:
-        raise ValueError(f"{whose}images of {hw[0]}×{hw[1]} padded by {augment.pad} are smaller than the "
-                         f"crop of {augment.size}×{augment.size}; make the crop smaller")
+        raise ValueError(f"{whose}images of {hw[0]}×{hw[1]} padded by {augment.pad} are smaller "
+                         f"than the crop of {augment.size}×{augment.size}; make the crop smaller")
     return rows, cols, 1 + augment.flip
 
 # %% ../../nbs/01a_augment.ipynb #all-views

@@ -129,9 +129,8 @@ def to(self:ImageData, device)->ImageData:
 
 # %% ../../nbs/01b_batches.ipynb #settle
 @patch
-def settle(self:ImageData, device, share=.5 # of the memory that is free there
-          )->ImageData:
-    "The set on `device` if that is a GPU with room for it; else as it is, sent batch by batch"
+def settle(self:ImageData, device, share=.5)->ImageData:
+    "The set on a GPU that has room for it in this share of its free memory; else as it is"
     device = exact_device(device)
     if device.type == 'cpu' or self.lazy: return self
     return self.to(device) if self.nbytes <= share*free_bytes(device) else self
