@@ -46,7 +46,7 @@ def about(path)->tuple: # title, sentence
 
 # %% ../nbs/00h_bundle.ipynb #chapters
 CHAPTERS = {'Ground': '00', 'Images': '01', 'Networks': '02', 'Cells and their scores': '03',
-            'Structure': '05', 'Losses': '05c', 'Layers': '06d', 'Hint points': '07e',
+            'Structure': '05', 'Losses': '05c', 'Layers': '06e', 'Hint points': '07e',
             'Training': '08a', 'What is transferred': '10', 'Runs': '11', 'Tables': '12',
             'Cost': '13', 'Command line': '14', 'Tutorials': '20', 'Reports': '90'}
 
