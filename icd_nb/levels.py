@@ -82,6 +82,7 @@ class Uncertain(Wrapped):
 # %% ../nbs/06d_levels.ipynb #levels-strong
 class Strong(Wrapped):
     "A term on the strong views of the images"
+    sees_strong = True
     def __init__(self, term:Term):
         if not isinstance(term, Term) or term.precedes: raise ValueError(
             f"Strong takes one term, weights and sums go outside, as in 0.9*Strong(KD()): {term!r}")
@@ -95,7 +96,7 @@ class Strong(Wrapped):
 
 def asks_strong(objective:Objective)->bool:
     "Does a term look at strong views?"
-    return any(isinstance(o, Strong) for o in objective.modules())
+    return any(getattr(o, 'sees_strong', False) for o in objective.modules())
 
 # %% ../nbs/06d_levels.ipynb #levels-mlkd
 def _mlkd_sum(ce_weight, weight, T, instances)->Objective:

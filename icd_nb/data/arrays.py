@@ -33,9 +33,9 @@ def _bytes_only(x:np.ndarray, where):
                      f"convert them, e.g. {how}")
 
 def _how_to_arrange(shape)->str: # what makes images of an array of this shape; '' if nobody knows
-    for c in (1, 3):
-        side = isqrt(shape[-1]//c)
-        if len(shape) == 2 and c*side**2 == shape[1] and side > 1:
+    for c in (1, 3) if len(shape) == 2 else ():
+        side = isqrt(shape[1]//c)
+        if c*side**2 == shape[1] and side > 1:
             way = f'{c}, {side}, {side}' if c == 3 else f'{side}, {side}'
             return f"; rows of pixels are x.reshape(len(x), {way}), where each row holds one image"
     if len(shape) == 4 and shape[2] in (1, 3) and shape[0] == shape[1]:
