@@ -21,21 +21,26 @@ def _blend(dull, x, v): # `v` of the image, the rest of the dull one
     return (dull + _each(v)*(x.float() - dull)).to(torch.uint8)
 
 # %% ../../nbs/01b_strong.ipynb #strong-dull
-def brightness(x, v): return _blend(torch.zeros_like(x), x, v)
+def brightness(x, v):
+    "Towards black"
+    return _blend(torch.zeros_like(x), x, v)
 
 def _grey(x): # luminance, in the whole numbers that PIL has for it
     parts = torch.tensor([19595, 38470, 7471], dtype=torch.int32, device=x.device)
     return ((x*parts).sum(3, keepdim=True, dtype=torch.int32) + 2**15) >> 16
 
-def colour(x, v): return _blend(_grey(x), x, v)
+def colour(x, v):
+    "Towards the grey of each pixel"
+    return _blend(_grey(x), x, v)
 
 def contrast(x, v):
+    "Towards the mean grey of the image"
     mean = _grey(x).float().mean((1,2), keepdim=True)
     return _blend((mean + .5).floor(), x, v)
 
 # %% ../../nbs/01b_strong.ipynb #strong-sharp
 def sharpness(x, v):
-    "The smoothed image weighs a pixel 5 times its neighbours; the border stays"
+    "Towards a smoothed image: a pixel weighs 5 times its neighbours, the border stays"
     z = x.permute(0,3,1,2).float()
     kernel = torch.ones(3, 1, 3, 3, device=x.device)
     kernel[...,1,1] = 5
@@ -45,22 +50,30 @@ def sharpness(x, v):
 
 # %% ../../nbs/01b_strong.ipynb #strong-levels
 def posterise(x, bits):
+    "The first bits of each byte, from 1 to 8"
     keep = 256 - 2**(8 - bits.int().clamp(1, 8))
     return x & _each(keep).to(torch.uint8)
 
-def solarise(x, threshold): return torch.where(x >= _each(threshold), 255 - x, x)
+def solarise(x, threshold):
+    "Bytes from the threshold on inverted"
+    return torch.where(x >= _each(threshold), 255 - x, x)
 
 def _colours_first(f, x): return f(x.permute(0,3,1,2)).permute(0,2,3,1)
 
-def equalise(x, v=None): return _colours_first(TF.equalize, x)
+def equalise(x, v=None):
+    "Each level of a colour equally often, as far as possible"
+    return _colours_first(TF.equalize, x)
 
-def autocontrast(x, v=None): return _colours_first(TF.autocontrast, x)
+def autocontrast(x, v=None):
+    "Each colour from 0 to 255"
+    return _colours_first(TF.autocontrast, x)
 
 # %% ../../nbs/01b_strong.ipynb #strong-move
-def _rows(*rows): # of one 2×3 matrix per image; each entry is a number or `[n]`
-    return torch.stack([torch.stack(torch.broadcast_tensors(*o), -1) for o in rows], 1)
+def _rows(v, *rows): # a 2×3 matrix per image; each entry is a number, or `[n]` like `v`
+    return torch.stack([torch.stack([0*v + o for o in row], -1) for row in rows], 1)
 
-def moved(x, m): # `m` `[n,2,3]`: from places of the result to places of the image
+def moved(x, m):
+    "The images, shown where the matrices `[n,2,3]` find each place of the result"
     n, h, w, _ = x.shape
     row, col = torch.meshgrid(*(torch.arange(k, device=x.device) + .5 for k in (h, w)),
                               indexing='ij')
@@ -72,31 +85,33 @@ def moved(x, m): # `m` `[n,2,3]`: from places of the result to places of the ima
     return (found*inside[...,None]).view(x.shape)
 
 # %% ../../nbs/01b_strong.ipynb #strong-moves
-def _numbers(v): return torch.zeros_like(v), torch.ones_like(v)
-
 def shear_x(x, v):
-    zero, one = _numbers(v)
-    return moved(x, _rows((one, v, zero), (zero, one, zero)))
+    "Each row moved by `v` times its distance from the top"
+    return moved(x, _rows(v, (1, v, 0), (0, 1, 0)))
 
 def shear_y(x, v):
-    zero, one = _numbers(v)
-    return moved(x, _rows((one, zero, zero), (v, one, zero)))
+    "Each column moved by `v` times its distance from the left"
+    return moved(x, _rows(v, (1, 0, 0), (v, 1, 0)))
 
-def shift_x(x, v): # by a share of the width
-    zero, one = _numbers(v)
-    return moved(x, _rows((one, zero, v*x.shape[2]), (zero, one, zero)))
+def shift_x(x, v):
+    "Moved by a share of the width"
+    return moved(x, _rows(v, (1, 0, v*x.shape[2]), (0, 1, 0)))
 
 def shift_y(x, v):
-    zero, one = _numbers(v)
-    return moved(x, _rows((one, zero, zero), (zero, one, v*x.shape[1])))
+    "Moved by a share of the height"
+    return moved(x, _rows(v, (1, 0, 0), (0, 1, v*x.shape[1])))
 
-def turn(x, degrees): # counter-clockwise, about the middle
+def turn(x, degrees):
+    "Turned counter-clockwise about the middle"
     angle = degrees*(math.pi/180)
     cos, sin, my, mx = angle.cos(), angle.sin(), x.shape[1]/2, x.shape[2]/2
-    return moved(x, _rows((cos, -sin, mx - cos*mx + sin*my), (sin, cos, my - sin*mx - cos*my)))
+    return moved(x, _rows(angle, (cos, -sin, mx - cos*mx + sin*my),
+                                 (sin, cos, my - sin*mx - cos*my)))
 
 # %% ../../nbs/01b_strong.ipynb #strong-kinds
-def as_it_is(x, v): return x
+def as_it_is(x, v):
+    "No distortion: FixMatch's list has this one too"
+    return x
 
 DISTORTIONS = dict( # name → function of bytes and strengths, lowest and highest strength
     autocontrast=(autocontrast, 0, 1), brightness=(brightness, .05, .95),
