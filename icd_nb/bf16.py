@@ -8,7 +8,6 @@ __all__ = ['has_bf16', 'Bf16Products']
 # %% ../nbs/08c_bf16.ipynb #bf16-imports
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 
 # %% ../nbs/08c_bf16.ipynb #has-bf16
 def has_bf16(device:torch.device)->bool:
@@ -29,5 +28,7 @@ class Bf16Products(TorchDispatchMode):
     def __torch_dispatch__(self, op, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if op not in _PRODUCTS or not any(map(_is_half, args)): return op(*args, **kwargs)
-        exact = tree_map_only(torch.Tensor, torch.Tensor.float, args)
-        return tree_map_only(torch.Tensor, torch.Tensor.bfloat16, op(*exact, **kwargs))
+        exact = (x.float() if isinstance(x, torch.Tensor) else x for x in args)
+        out = op(*exact, **kwargs)
+        if isinstance(out, torch.Tensor): return out.bfloat16()
+        return tuple(x if x is None else x.bfloat16() for x in out) # gradients that are asked for
