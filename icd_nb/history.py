@@ -15,7 +15,7 @@ from .checkpoint import (
     all_tensors, check_there, drop_spares, not_finite, read_state, write_state)
 from .core import NUMBERS_VERSION, atomic_write, short_hash
 from .devices import hardware
-from .evaluation import evaluate
+from .evaluation import broken_images, evaluate
 from .hub import notes_of
 from .models import load_weights
 from .prediction import known_images
@@ -27,10 +27,12 @@ from .weights import architecture, model_fingerprint, save_weights, shapes_of
 
 # %% ../nbs/08p_history.ipynb #end
 @patch
-def end(self:Student, epoch, data, teacher=None):
+def end(self:Student, epoch, data, teacher=None,
+        batches=None # a function: the steps and batches of this epoch, from step `i` (of 0, 1, …) on
+       ):
     "Finish an epoch: read the log, look for what is not finite, test the network, keep the numbers"
     rows, self.rows = torch.stack(self.rows).cpu(), []
-    if not rows.isfinite().all(): return self.fail(self._first_broken(rows, epoch), teacher)
+    if not rows.isfinite().all(): return self._fail_within(rows, epoch, teacher, batches)
     if what := self._not_finite():
         return self.fail(f"{what} was not finite at the end of epoch {epoch}", teacher)
     try: test = evaluate(self.model, data, self.device, remark=False)
@@ -66,11 +68,23 @@ def _not_finite(self:Student)->str: # the name of a tensor that is not finite, o
     return not_finite({k: v for k, v in tensors.items() if k not in self.infinite})
 
 @patch
-def fail(self:Student, what, teacher=None):
+def fail(self:Student, what, teacher=None, of_images=''):
     "End this student's training and say why"
-    fault = getattr(teacher, 'fault', str)()
+    fault = getattr(teacher, 'fault', str)() or of_images
     advice = "Lower the learning rate or the term's weight, or warm the term up (`Warmup`)."
     self.error = f"{self.name}: {what}. {fault or advice}"
+
+def _fault_of_images(x)->str: # '' where they are finite
+    bad = broken_images(x)
+    if not bad: return ''
+    return (f'The cause is the images: {bad} of the {len(x)} in this batch hold NaN or ±∞, '
+            'so look at what makes them.')
+
+@patch
+def _fail_within(self:Student, rows, epoch, teacher, batches):
+    step = (~rows.isfinite()).any(1).nonzero()[0].item()
+    of_images = '' if batches is None else _fault_of_images(next(batches(step))[1].x)
+    self.fail(self._first_broken(rows, epoch), teacher, of_images)
 
 # %% ../nbs/08p_history.ipynb #about
 def _network(model)->str: # a short name of an architecture

@@ -150,8 +150,9 @@ def _run_epoch(students, epoch, data, teacher, bs, seed, step, keeper, bar):
         for st in now: st.spent += took/len(now)
         if keeper.stop: return
         if keeper.due(within=True): keeper.save(students)
+    again = partial(_batches, students, data, teacher, bs, seed, epoch)
     for st in students:
-        if not st.error: st.end(epoch, data, teacher)
+        if not st.error: st.end(epoch, data, teacher, again)
 
 def _run_epochs(students, data, teacher, bs, seed, step, keeper, bar, on_epoch):
     "The epochs that are left"
