@@ -28,7 +28,7 @@ from .weights import architecture, model_fingerprint, save_weights, shapes_of
 # %% ../nbs/08p_history.ipynb #end
 @patch
 def end(self:Student, epoch, data, teacher=None,
-        batches=None # a function: the steps and batches of this epoch, from step `i` (of 0, 1, …) on
+        batches=None # a function: this epoch’s steps and batches, from step `i` (0, 1, …) on
        ):
     "Finish an epoch: read the log, look for what is not finite, test the network, keep the numbers"
     rows, self.rows = torch.stack(self.rows).cpu(), []
