@@ -13,7 +13,7 @@ import numpy as np, torch
 from torch.utils.data import ConcatDataset, Dataset, Subset
 from ..params import shown
 
-# %% ../../nbs/01j_labels.ipynb #labels-read
+# %% ../../nbs/01j_labels.ipynb #labels-item
 def label_of(item)->torch.Tensor: # a class, or `[H,W]` classes of pixels
     "The label in a pair of image and label; a `ValueError` where it is no number"
     if isinstance(item, (tuple, list)) and len(item) > 1:
@@ -27,6 +27,17 @@ def label_of(item)->torch.Tensor: # a class, or `[H,W]` classes of pixels
     raise ValueError(f"what it holds is {shown(item)}; give a data set of pairs (image, label), "
                      "such as TensorDataset(images, labels)")
 
+# %% ../../nbs/01j_labels.ipynb #labels-which
+def item_of(dataset, i:int): # mostly a pair (image, label)
+    "Item `i`; where it cannot be read, the error has a note that says which it is"
+    try: return dataset[i]
+    except Exception as e:
+        known = getattr(dataset, 'samples', None)
+        file = f', {known[i][0]}' if isinstance(known, list) and i < len(known) else ''
+        e.add_note(f"It is about item {i} of a {type(dataset).__name__}{file}")
+        raise
+
+# %% ../../nbs/01j_labels.ipynb #labels-numbers
 _UNSIGNED = torch.uint16, torch.uint32, torch.uint64 # for which PyTorch has few operations
 
 _ORDER = ", as an image has them: an item is the pair (image, label), in this order"
@@ -45,6 +56,7 @@ def _class_numbers(known)->torch.Tensor: # int64
         raise wrong(f"here are rows of {y.shape[1]} with a single 1: give labels.argmax(1)")
     return y.long()
 
+# %% ../../nbs/01j_labels.ipynb #labels-few
 @contextmanager
 def _undisturbed(): # inside it nothing is drawn from the generators that others draw from
     python, numpy = random.getstate(), np.random.get_state()
@@ -59,21 +71,13 @@ def _few(y): # places of labels: one for each of up to 32 classes, or of 8 masks
     first = np.unique(y.numpy(), return_index=True)[1]
     return first[::max(1, len(first)//32)].tolist()
 
-def item_of(dataset, i:int): # mostly a pair (image, label)
-    "Item `i`; where it cannot be read, the error has a note that says which it is"
-    try: return dataset[i]
-    except Exception as e:
-        known = getattr(dataset, 'samples', None)
-        file = f', {known[i][0]}' if isinstance(known, list) and i < len(known) else ''
-        e.add_note(f"It is about item {i} of a {type(dataset).__name__}{file}")
-        raise
-
 def _is_of_items(dataset, y)->bool: # do its items have these labels, as far as a few can tell?
     if len(y) != len(dataset): return False
     with _undisturbed():
         return all(torch.equal(label_of(item_of(dataset, i)).flatten().long(), y[i].flatten())
                    for i in _few(y))
 
+# %% ../../nbs/01j_labels.ipynb #labels-of
 def _noted(dataset): # the labels that stand beside the items, before and after a change; or None
     known, change = (getattr(dataset, o, None) for o in ('targets', 'target_transform'))
     if known is None or not len(known): return None, None
@@ -119,6 +123,7 @@ def as_names(classes # a list of names, or a dict from numbers to names or from 
     if isinstance(classes, Mapping): classes = _in_order(classes)
     return [*map(_one_name, getattr(classes, 'tolist', lambda: classes)())]
 
+# %% ../../nbs/01j_labels.ipynb #labels-own
 def _own_names(dataset): # None where it has none
     names = getattr(dataset, 'classes', None)
     try: return as_names(names) or None
@@ -135,6 +140,7 @@ def _not_taken(dataset, why):
     warnings.warn(f"{type(dataset).__name__}: its class names are not taken, {why}; give "
                   "LoaderData classes=[…] to name them")
 
+# %% ../../nbs/01j_labels.ipynb #labels-parts
 def _names_of_parts(dataset, deep):
     found = [class_names(o, deep=deep) for o in dataset.datasets]
     known = max((o for o in found if o), key=len, default=None)
@@ -154,6 +160,7 @@ def _names_of_inner(dataset, y, deep): # of the set that it holds
     if _same_labels(y, labels_of(inside[0])): return names
     return _not_taken(dataset, "as its labels are not those of the set inside it, image for image")
 
+# %% ../../nbs/01j_labels.ipynb #labels-class-names
 def class_names(dataset, y=None, # its labels, if they are known
                 deep:int=0 # how many sets it lies in
                )->list: # None where it has none
@@ -168,6 +175,7 @@ def class_names(dataset, y=None, # its labels, if they are known
             return _not_taken(dataset, "as its items have other labels than its targets")
     return own or _names_of_inner(dataset, y, deep+1)
 
+# %% ../../nbs/01j_labels.ipynb #labels-alike
 def check_same_classes(train, test):
     "A `ValueError` if two lists of names, which may be None, give a number to two classes"
     if not (train and test) or all(a == b for a, b in zip(train, test)): return # the same numbers
