@@ -9,7 +9,7 @@ __all__ = ['gaps', 'gaps_in_words', 'plot_gaps']
 import matplotlib.pyplot as plt
 import pandas as pd
 from .. import style
-from .published import pair_name, pair_title, paper_name, published_figure, same_pair
+from .published import pair_title, paper_name, published_figure, same_pair
 from .report import plot_curves
 from .run import Run
 from .stats import paired_difference
