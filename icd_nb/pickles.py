@@ -27,10 +27,7 @@ for _module in ('pathlib', 'pathlib._local'):
 HARMLESS = [argparse.Namespace, np.ndarray, np.dtype, *_DTYPES, *_PATHS,
             *_numpy('scalar'), *_numpy('_reconstruct')]
 
-# %% ../nbs/02h_pickles.ipynb #open-pickle
-CONVERT = ("import torch; from icd_nb.weights import unwrap; "
-           "torch.save(unwrap(torch.load({!r}, weights_only=False)), 'weights.pth')")
-
+# %% ../nbs/02h_pickles.ipynb #program
 _KEEP = "If you trust its author, keep its weights: torch.save({}, 'weights.pth')"
 
 def _program(names)->str: # what a zip file is, by the names of its parts, if it is a program
@@ -51,6 +48,7 @@ def _look_into(path): # `torch.save` and programs are zip files, with a checksum
     if damaged: raise ValueError(f"{path} is damaged: the checksum of its part {damaged} is wrong")
     if what := _program(names): raise ValueError(f"{path} {what.replace('PATH', repr(str(path)))}")
 
+# %% ../nbs/02h_pickles.ipynb #instead
 _BEGIN = {b'version https://git-lfs': # first bytes → what a file is instead of a checkpoint
               'is a pointer to a file of Git LFS: fetch the file itself with `git lfs pull`',
           b'\x89HDF': 'is an HDF5 file, as Keras writes it, and no checkpoint of PyTorch',
@@ -77,6 +75,10 @@ def instead(path)->str: # '' where nobody knows
                 "opened. " + _KEEP.format("pickle.load(open(PATH, 'rb'))"))
     if Path(path).suffix == '.onnx': return 'is an ONNX graph, not a file of weights'
     return next((what for start, what in _BEGIN.items() if head.startswith(start)), '')
+
+# %% ../nbs/02h_pickles.ipynb #open-pickle
+CONVERT = ("import torch; from icd_nb.weights import unwrap; "
+           "torch.save(unwrap(torch.load({!r}, weights_only=False)), 'weights.pth')")
 
 def _pickle_error(path, e)->ValueError: # what to tell the user about `e`
     if what := instead(path): return ValueError(f"{path} {what.replace('PATH', repr(str(path)))}")
