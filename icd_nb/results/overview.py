@@ -161,6 +161,10 @@ def _filled(dataset, frame): # rows of the main tables with a result, of how man
              for pair in pairs for m in methods_of('logits')]
     return f'{sum(found)} of {len(found)}'
 
+def _machines(hardware)->str: # without versions and epochs, where several made a run
+    each = {machine.split(', torch')[0] for text in hardware for machine in text.split('; ')}
+    return '; '.join(sorted(each))
+
 def ledger_state(frame)->str: # Markdown
     "What there is: one line per title"
     students, lines = frame[frame.method != 'teacher'], []
@@ -171,6 +175,6 @@ def ledger_state(frame)->str: # Markdown
             'results': title, 'rows of the main tables': tables.get(title, '–'),
             'pairs': found.groupby(['teacher', 'student']).ngroups,
             'methods': found.method.nunique(), 'runs': len(found),
-            'on': ', '.join(sorted(found.hardware.unique())),
+            'on': _machines(found.hardware),
             'time': for_humans(found.seconds.sum())})
     return export_table(pd.DataFrame(lines))
