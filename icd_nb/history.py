@@ -15,7 +15,7 @@ from .checkpoint import (
     all_tensors, check_there, drop_spares, not_finite, read_state, write_state)
 from .core import NUMBERS_VERSION, atomic_write, short_hash
 from .devices import hardware
-from .evaluation import broken_images, evaluate
+from .evaluation import evaluate, fault_of_images
 from .hub import notes_of
 from .models import load_weights
 from .prediction import known_images
@@ -70,20 +70,14 @@ def _not_finite(self:Student)->str: # the name of a tensor that is not finite, o
 @patch
 def fail(self:Student, what, teacher=None, of_images=''):
     "End this student's training and say why"
-    fault = getattr(teacher, 'fault', str)() or of_images
+    fault = of_images or getattr(teacher, 'fault', str)() # a teacher's scores may break on them
     advice = "Lower the learning rate or the term's weight, or warm the term up (`Warmup`)."
     self.error = f"{self.name}: {what}. {fault or advice}"
-
-def _fault_of_images(x)->str: # '' where they are finite
-    bad = broken_images(x)
-    if not bad: return ''
-    return (f'The cause is the images: {bad} of the {len(x)} in this batch hold NaN or ±∞, '
-            'so look at what makes them.')
 
 @patch
 def _fail_within(self:Student, rows, epoch, teacher, batches):
     step = (~rows.isfinite()).any(1).nonzero()[0].item()
-    of_images = '' if batches is None else _fault_of_images(next(batches(step))[1].x)
+    of_images = '' if batches is None else fault_of_images(next(batches(step))[1].x)
     self.fail(self._first_broken(rows, epoch), teacher, of_images)
 
 # %% ../nbs/08p_history.ipynb #about

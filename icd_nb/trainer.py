@@ -21,7 +21,7 @@ from .devices import exact_device
 from .data.loaders import check_data
 from .decoupling import Scorer
 from .earlier import last_epoch, train_before
-from .evaluation import check_network, evaluate, hits
+from .evaluation import check_network, evaluate, fault_of_images, hits
 from .foreign import check_apart, check_student
 from .export import export_model # a student gets its `export` with it
 from .graph import Graphs, aside, side_by_side, undone
@@ -113,7 +113,8 @@ def prepare_all(students, data, teacher, batch, device, speed,
         first_before_others(st.resume)
         check_alike({st.name: dict(goes_on_at=[st.epoch, len(st.rows)])})
         st.use_tensors()
-    if fault := getattr(teacher, 'fault', str)(): raise FloatingPointError(fault)
+    if fault := getattr(teacher, 'fault', str)():
+        raise FloatingPointError(fault_of_images(batch.x) or fault)
     if speed.compile: _compile_all(students, teacher, batch)
     return teacher, whole_steps(Graphs(step_all) if speed.graph else step_all)
 

@@ -43,10 +43,13 @@ def test_a_loader_as_data_is_answered():
     for data in (train, (train, train), pictures(8)):
         with pytest.raises(ValueError, match='LoaderData'): fit(student(), data, **PLAIN)
 
+@pytest.mark.parametrize('image', [7, 2]) # among those that are looked at before the training, or later
+@pytest.mark.parametrize('method', ['ce', 'kd'])
 @pytest.mark.parametrize('kind', ['data sets', 'loaders'])
-def test_images_that_are_not_finite_are_the_cause(kind):
+def test_images_that_are_not_finite_are_the_cause(kind, method, image):
     data = loader_data(kind)
     train = data.train.dataset if kind == 'loaders' else data.train
-    train.tensors[0][7] = float('nan')
-    alone = Student(create_model('resnet8', 2, seed=0), CE(), recipe=Recipe(1, bs=4))
-    with pytest.raises(FloatingPointError, match='images: 1 of the 4 in this batch'): fit(alone, data, **PLAIN)
+    train.tensors[0][image] = float('nan')
+    one = Student(create_model('resnet8', 2, seed=0), objective(method), recipe=Recipe(1, bs=4))
+    teacher = create_model('resnet8', 2, seed=7) if method == 'kd' else None
+    with pytest.raises(FloatingPointError, match='images: 1 of the 4 in this batch'): fit(one, data, teacher, **PLAIN)

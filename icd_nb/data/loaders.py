@@ -56,6 +56,16 @@ def _check_labels(y, test_y, classes, named):
                   f"{len(classes)} numbers: each is a class here, none is left out as a value to "
                   "ignore. Number the classes that are there from 0")
 
+# %% ../../nbs/01m_loaders.ipynb #loader-seen
+Seen = namedtuple('Seen', 'size') # side of the images in pixels, or of images with as many places
+
+def _seen(x, y)->Seen: # of a batch, and the labels of its set
+    if x.ndim != 4: return Seen(round(prod(x.shape[2:])**.5))
+    if y.ndim == 2 and y.shape[1] > 1: raise ValueError(
+        f"each image has a row of {y.shape[1]} labels, and a classifier learns one class of each: "
+        "several at once need a network and a loss of their own")
+    return Seen(x.shape[-1])
+
 # %% ../../nbs/01m_loaders.ipynb #loader-batches
 class _Numbered(Dataset): # items with their number
     def __init__(self, dataset): self.dataset = dataset
@@ -106,8 +116,6 @@ def _seeded(loader, *parts):
     while (item := own(lambda: next(items, None))) is not None: yield item
 
 # %% ../../nbs/01m_loaders.ipynb #loader-data
-Seen = namedtuple('Seen', 'size') # side of the images in pixels, or of images with as many places
-
 _PARTS = ("Take parts of your own data sets: LoaderData(Subset(dataset, some), Subset({}, others)) "
           "with Subset of torch.utils.data, and numbers of images in lists")
 _INSTEAD = dict(subset=_PARTS.format('test_dataset'), hold_out=_PARTS.format(
@@ -135,11 +143,7 @@ class LoaderData:
         _check_labels(self.train_y, self.test_y, self.classes, not isinstance(classes, range))
         self.name = name or type(parts[0]).__name__
         first = say_unscaled(next(self.own_test(2, 'cpu')))
-        is_image = first.x.ndim == 4
-        if is_image and labels[0].ndim == 2 and labels[0].shape[1] > 1: raise ValueError(
-            f"each image has a row of {labels[0].shape[1]} labels, and a classifier learns one "
-            "class of each: several at once need a network and a loss of their own")
-        self.augment = Seen(first.x.shape[-1] if is_image else round(prod(first.x.shape[2:])**.5))
+        self.augment = _seen(first.x, labels[0])
         images = fingerprint(self.train_y, self.test_y, first.x)
         known = [*told_apart_by(parts), *map(in_words, collates(train, test))]
         self.fingerprint = short_hash([images, *known])

@@ -9,29 +9,18 @@ __all__ = ['gaps', 'gaps_in_words', 'plot_gaps']
 import matplotlib.pyplot as plt
 import pandas as pd
 from .. import style
-from .published import pair_title, paper_name, published_figure, same_pair
+from .published import pair_title, paper_name
 from .report import plot_curves
-from .run import Run
-from .stats import paired_difference
-from .tables import main_group, pair_methods, runs_of
+from .tables import main_group, pair_methods, pair_rows, row_gap
 
 # %% ../../nbs/12p_gaps.ipynb #gaps
 def gaps(pairs, frame)->pd.DataFrame:
     "Ours less the published figure, for each method of each pair that has both"
     groups = [(pair, main_group(pair, frame)) for pair in pairs]
-    rows = [_gap(same_pair(pair, method), group)
-            for pair, group in groups for method in pair_methods(pair, group)]
-    names = ['run', 'n', 'ours', 'published', 'epoch', 'gap']
-    return pd.DataFrame([row for row in rows if row], columns=names)
-
-def _gap(run, group): # None where there is nothing to compare
-    figure = published_figure(run)
-    if not figure: return None
-    runs = runs_of(run, group).set_index('seed')
-    ours, top1 = runs[f"top1_{figure['epoch']}"].dropna(), figure['top1']
-    gap = paired_difference(ours, dict.fromkeys(ours.index, top1))
-    return len(ours) and dict(run=run, n=len(ours), ours=ours.mean(), published=top1,
-                              epoch=figure['epoch'], gap=gap)
+    rows = [dict(row, pair=pair, ours=row[f"top1_{row['epoch']}"], gap=row_gap(row))
+            for pair, group in groups for row in pair_rows(pair, group, pair_methods(pair, group))
+            if row['published'] and row['n']]
+    return pd.DataFrame(rows, columns=['pair', 'method', 'n', 'ours', 'published', 'epoch', 'gap'])
 
 # %% ../../nbs/12p_gaps.ipynb #words
 _OUTCOMES = {None: 'one seed has no interval', 'ahead': 'above it', 'behind': 'below it',
@@ -45,16 +34,21 @@ def gaps_in_words(pairs, frame)->str: # Markdown
 
 def _line(row):
     seeds = '1 seed' if row.n == 1 else f'{row.n} seeds'
-    return (f'- {pair_title(row.run)}, {paper_name(row.run.method)}: '
+    return (f'- {pair_title(row.pair)}, {paper_name(row.method)}: '
             f'ours {row.ours:.2f} ({seeds}), published {row.published:.2f}, '
             f'both of the {row.epoch} epoch: '
             f'{row.gap} points, {_OUTCOMES[row.gap.outcome]}.')
 
 # %% ../../nbs/12p_gaps.ipynb #curves
-def plot_gaps(pair:Run, frame, results): # results with their histories, such as a `Ledger`
-    "The curves of a pair, whole and at their end, beside the published figures (dashed)"
-    group = main_group(pair, frame)
-    rows, kept = gaps([pair], frame), [*group.settings]
+def plot_gaps(pairs, frame, results # with their histories, such as a `Ledger`
+             )->list: # of pairs of axes
+    "The curves of each pair that has a gap, whole and at their end, beside the published figures"
+    found, results = gaps(pairs, frame), [*results]
+    return [_plot_pair(pair, frame, rows, results) for pair in pairs
+            if len(rows := found[found.pair == pair])]
+
+def _plot_pair(pair, frame, rows, results):
+    kept = [*main_group(pair, frame).dropna(subset='top1_last').settings]
     done = [result for result in results if result['settings'] in kept]
     fig, axs = plt.subplots(1, 2, figsize=(style.WIDTH, 2.8), width_ratios=(3, 2))
     for ax in axs: plot_curves(done, ax)
@@ -69,7 +63,7 @@ def _show_end(ax, done, rows): # the axes cover these epochs and the published f
     epochs = pd.DataFrame(sum(last, []))
     seen = [*epochs.test_top1, *rows.published]
     for row in rows.itertuples():
-        ax.axhline(row.published, color=style.colour_of(row.run.method), ls='--', lw=1)
+        ax.axhline(row.published, color=style.colour_of(row.method), ls='--', lw=1)
     margin = .05*(max(seen)-min(seen)) or 1
     ax.set(xlim=(epochs.epoch.min(), epochs.epoch.max()), ylim=(min(seen)-margin, max(seen)+margin))
 
