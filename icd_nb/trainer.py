@@ -10,18 +10,21 @@ __all__ = ['plain_step', 'plain_fit', 'step_all', 'prepare_all', 'fit_many', 'fi
 import copy, time
 from contextlib import nullcontext
 from functools import partial
+from itertools import chain
 import torch
 from fastcore.meta import delegates
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from .checkpoint import claim
+from .class_order import say_doubts
 from .core import kept_modes, seed_of
 from .data import steps_per_epoch, test_batches, train_batches
 from .devices import exact_device
 from .data.loaders import check_data
 from .decoupling import Scorer
 from .earlier import last_epoch, train_before
-from .evaluation import check_network, evaluate, fault_of_images, hits
+from .evaluation import evaluate, hits
+from .first_look import check_network, fault_of_images
 from .foreign import check_apart, check_student
 from .export import export_model # a student gets its `export` with it
 from .graph import Graphs, aside, side_by_side, undone
@@ -198,8 +201,10 @@ def fit_many(students, # they train side by side, on the same batches
     with (alone_together(*(o/'training' for o in folders)), together(len(data.train_y), bs, steps),
           speed.running(device), kept_modes(*models)):
         strong = any(st.strong for st in students)
-        batch = next(train_batches(data, bs, seed, 0, device=device, strong=strong))
+        batches = train_batches(data, bs, seed, 0, device=device, strong=strong)
+        batch = next(batches)
         teacher, step = prepare_all(students, data, teacher, batch, device, speed, abouts)
+        say_doubts(students, data, teacher, chain([batch], batches))
         bar = training_bar(last_epoch(students)*steps) if bar is None else nullcontext(bar)
         how = bs, seed, step, shared_keeper(deadline)
         with bar as line: _run_epochs(students, data, teacher, *how, line, by_first(on_epoch))

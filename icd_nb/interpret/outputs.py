@@ -14,7 +14,7 @@ from ..data import test_batches
 from ..data.loaders import check_data
 from ..ensemble import EnsembleScorer, average_scores, scorer_of
 from ..heads import eval_mode
-from ..evaluation import check_network
+from ..first_look import check_network
 from ..params import checked, is_a, named, network
 from ..pooling import cell_slices, dims_of
 from ..rows import CellRows

@@ -26,7 +26,8 @@ from .seal import read_sealed, sealed
 from ..data import is_part, steps_per_epoch
 from ..data.loaders import check_data
 from ..earlier import about_before, all_epochs
-from ..evaluation import evaluate, near_chance
+from ..class_order import near_chance
+from ..evaluation import evaluate
 from ..speed import Speed
 from ..student import Student
 from ..trainer import fit_many, training_bar

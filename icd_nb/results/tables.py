@@ -13,7 +13,7 @@ import pandas as pd
 from ..core import NUMBERS_VERSION
 from ..methods import methods_of, record_of
 from .export import as_paragraph, export_table
-from ..evaluation import near_chance
+from ..class_order import near_chance
 from .ledger import CONTEXT, recipe_key
 from .published import (
     epoch_of, figures_with, in_paper, is_full_recipe, pair_title, paper_name, published_alone,
