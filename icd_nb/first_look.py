@@ -14,6 +14,7 @@ from .ensemble import Ensemble
 from .heads import eval_mode
 from .logits import main_logits
 from .params import taking
+from .shares import summed
 from .speed import to_model_dtype
 
 # %% ../nbs/08h_first_look.ipynb #logits-of
@@ -95,11 +96,11 @@ def check_network(model:nn.Module, x, classes:int, who:str): # as in `logits_of`
 
 # %% ../nbs/08h_first_look.ipynb #broken-images
 def broken_images(x)->int:
-    "How many images of a batch hold NaN or ±∞"
-    return int((~x.flatten(1).isfinite()).any(1).sum())
+    "How many images of a batch hold NaN or ±∞; processes that share it add theirs"
+    return int(summed((~x.flatten(1).isfinite()).any(1).sum()))
 
-def fault_of_images(x)->str: # '' where they are finite
+def fault_of_images(batch)->str: # '' where they are finite
     "What is wrong with the images of a batch, if anything"
-    if not (bad := broken_images(x)): return ''
-    return (f'The cause is the images: {bad} of the {len(x)} in this batch hold NaN or ±∞, '
+    if not (bad := broken_images(batch.x)): return ''
+    return (f'The cause is the images: {bad} of the {len(batch.y)} in this batch hold NaN or ±∞, '
             'so look at what makes them.')

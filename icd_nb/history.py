@@ -78,7 +78,7 @@ def fail(self:Student, what, teacher=None, of_images=''):
 @patch
 def _fail_within(self:Student, rows, epoch, teacher, batches):
     step = (~rows.isfinite()).any(1).nonzero()[0].item()
-    of_images = '' if batches is None else fault_of_images(next(batches(step))[1].x)
+    of_images = '' if batches is None else fault_of_images(next(batches(step))[1])
     self.fail(self._first_broken(rows, epoch), teacher, of_images)
 
 # %% ../nbs/08r_history.ipynb #about

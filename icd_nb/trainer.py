@@ -117,7 +117,7 @@ def prepare_all(students, data, teacher, batch, device, speed,
         check_alike({st.name: dict(goes_on_at=[st.epoch, len(st.rows)])})
         st.use_tensors()
     if fault := getattr(teacher, 'fault', str)():
-        raise FloatingPointError(fault_of_images(batch.x) or fault)
+        raise FloatingPointError(fault_of_images(batch) or fault)
     if speed.compile: _compile_all(students, teacher, batch)
     return teacher, whole_steps(Graphs(step_all) if speed.graph else step_all)
 

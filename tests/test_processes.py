@@ -71,6 +71,17 @@ def starts(rank): # with numbers of its own, of which a checkpoint holds some
     with together(16, 8, 2): same_start(SimpleNamespace(model=model, objective=objective))
     return {k: v.tolist() for m in (model, objective) for k, v in (*m.named_parameters(), *m.named_buffers())}
 
+def sees_nan(rank): # in the part of one process alone
+    import torch
+    from torch.utils.data import TensorDataset
+    from icd_nb.data.loaders import LoaderData
+    from icd_nb.trainer import Speed, fit_many
+    x, y = torch.arange(16.*768).view(16, 3, 16, 16).sin(), torch.arange(16) % 5
+    x[3,0,0,0] = float('nan')
+    data = LoaderData(TensorDataset(x, y), TensorDataset(x[4:], y[4:]))
+    st, = fit_many(students(None, ['ce'], 1), data, device='cpu', speed=Speed('fp64', graph=False))
+    return st.error
+
 def dies(rank, folder):
     st, = students(folder, METHOD)
     begin = st.begin
@@ -130,6 +141,9 @@ def test_a_process_that_is_killed_ends_the_other(alone, tmp_path):
     assert nothing is None and isinstance(said, ConnectionError) and time.monotonic()-began < 60
     assert 'rank 0 of 2 processes: another one has ended' in str(said)
     assert far(logs(train(students(tmp_path, METHOD))), {m: alone[m] for m in METHOD}) < 1e-9
+
+def test_images_with_nan_are_named_by_all():
+    for said in crew(sees_nan): assert 'The cause is the images: 1 of the 8 in this batch hold NaN' in said, said
 
 def test_different_trainings_are_refused():
     for said in crew(differs):
