@@ -9,7 +9,7 @@ __all__ = ['ExplicitHead', 'named_head', 'places_of', 'score_cells', 'score_plac
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
-from torch import Tensor, nn, stack, cat
+from torch import Tensor, cat, is_autocast_enabled, nn, stack
 from torch.overrides import TorchFunctionMode
 from .logits import main_logits
 from .params import checked, is_a, kind_of
@@ -69,20 +69,23 @@ def _score_boxes(head, model, f, layout, boxes)->dict: # box → `[B,K]`
                          f"{len(z)} rows of logits: let it score each by itself")
     return dict(zip(boxes, z.split(len(f))))
 
+def _wide(f): # in single precision, where autocast made the map narrower
+    return widened(f) if is_autocast_enabled(f.device.type) else f
+
 def score_cells(head:ExplicitHead, model:nn.Module, f:Tensor, # what its body returned
                 layout:Layout, scales)->tuple: # logits `[B,K]`, and those of the cells `[B,P,K]`
     "The scores of the whole map and of its cells, each cut out of the map"
-    d, (whole,) = len(layout.grid), cell_boxes((1,), *layout.grid)
+    f, d, (whole,) = _wide(f), len(layout.grid), cell_boxes((1,), *layout.grid)
     cells, by_size, z = cell_boxes(scales, *layout.grid), {}, {}
     for box in dict.fromkeys([whole, *cells]): by_size.setdefault(box[d:], []).append(box)
     with without_autocast(f.device), _NoBatchNorm():
-        for boxes in by_size.values(): z |= _score_boxes(head, model, widened(f), layout, boxes)
+        for boxes in by_size.values(): z |= _score_boxes(head, model, f, layout, boxes)
     return z[whole], stack([z[box] for box in cells], 1)
 
 def score_places(head:ExplicitHead, model:nn.Module, f:Tensor, layout:Layout # as of `score_cells`
                 )->Tensor: # `[B,K,H,W]`
     "The scores of every place of the map, each cut out as a map of its own"
-    boxes = [(*at, *[1]*len(at)) for at in product(*map(range, layout.grid))]
+    f, boxes = _wide(f), [(*at, *[1]*len(at)) for at in product(*map(range, layout.grid))]
     with without_autocast(f.device), _NoBatchNorm():
-        z = _score_boxes(head, model, widened(f), layout, boxes)
+        z = _score_boxes(head, model, f, layout, boxes)
     return stack([z[box] for box in boxes], 2).unflatten(2, layout.grid)

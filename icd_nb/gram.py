@@ -81,11 +81,11 @@ def structures(z:torch.Tensor, # scores of the cells of all scales `[B,P,K]`, sc
 def _kl_and_gradient(z, log_t, weight, T, normalise): # one scale: scores, teacher's structure
     if z.shape[1] == 1: return z.new_zeros(()), torch.zeros_like(z)
     z = _known(z)
-    C, R = _products(z, normalise)
-    log_s, p_t = (C/T).log_softmax(-1), log_t.exp()
+    G, R = _products(z, normalise)
+    log_s, p_t = (G/T).log_softmax(-1), log_t.exp()
     D = log_s.exp() - p_t
     E = D + D.mT
-    if normalise: E.diagonal(dim1=-2, dim2=-1).sub_((E*C).sum(-1)) # there R is 1/length²
+    if normalise: E.diagonal(dim1=-2, dim2=-1).sub_((E*G).sum(-1)) # there R is 1/length²
     return weight*(p_t*(log_t - log_s)).sum(), torch.bmm(weight/T*(E*R), z)
 
 class _StructureLoss(torch.autograd.Function):

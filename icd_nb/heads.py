@@ -51,7 +51,7 @@ def eval_mode(model:nn.Module):
 class Head:
     "What a probe found out about a model's head, for images of one size"
     place:tuple # what feeds it: a shape, and which one among those of this shape
-    affine:bool # are all functions that follow affine?
+    affine:bool # may averages be taken of the scores? Not where the head gets a vector of its own
     rows:Tensor # weights of what feeds it and of R averages more `[1+R,N]`; None: it stays
     up:Tensor # weights of their scores in the cells' `[P,R]`; None: the rows are the cells
     grid:tuple=None # size of the map, such as `(H, W)`
@@ -62,7 +62,7 @@ class Head:
         "What each cell averages `[P,N]`"
         return self.rows[1:] if self.up is None else self.up @ self.rows[1:]
     @property
-    def place_rows(self)->Tensor: # `[1+N,N]`, of a map of N places
+    def place_rows(self)->Tensor: # `[1+places,N]`, N as in `rows`
         "Rows that score every place of the map"
         n, own = self.rows.shape[1], self.kind == 'by token grid'
         places = torch.eye(n).to(self.rows)[n - own - prod(self.grid):n - own]

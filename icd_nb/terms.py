@@ -7,6 +7,7 @@ __all__ = ['Term', 'CellLoss', 'losses_of', 'Wrapped', 'part_at', 'Warmup', 'Obj
 
 # %% ../nbs/05c_terms.ipynb #terms-imports
 import inspect
+from operator import attrgetter
 from fastcore.basics import patch
 from torch import Tensor, nn
 from .params import checked, from_0, shown
@@ -83,18 +84,15 @@ def losses_of(term:CellLoss, s:Scores, t:Scores, y:Tensor, local:bool)->Tensor: 
 
 # %% ../nbs/05c_terms.ipynb #warmup
 class Wrapped(Term):
-    "A term that passes everything on to another one"
+    "A term that passes everything on to another one, but `precedes`"
     def __init__(self, term:Term):
         super().__init__()
         self.term, self.name = term, term.name
-    @property
-    def needs_local(self): return self.term.needs_local
-    @property
-    def needs_teacher(self): return self.term.needs_teacher
-    @property
-    def student_layers(self): return self.term.student_layers
-    @property
-    def teacher_layers(self): return self.term.teacher_layers
+    needs_local = property(attrgetter('term.needs_local'))
+    needs_teacher = property(attrgetter('term.needs_teacher'))
+    beside = property(attrgetter('term.beside'))
+    student_layers = property(attrgetter('term.student_layers'))
+    teacher_layers = property(attrgetter('term.teacher_layers'))
     def forward(self, s, t, y): return self.term(s, t, y)
     def factor(self, epoch): return self.term.factor(epoch)
     def bind(self, student, teacher, x, labels=None): self.term.bind(student, teacher, x, labels)
@@ -210,15 +208,15 @@ def build(self:Objective, s:Scores, t:Scores):
 @patch
 def check(self:Objective, s:Scores, t:Scores):
     "A `ValueError` if student and teacher do not fit each other, or this objective"
+    both = [s, t] if self.needs_teacher and t is not None else [s]
+    if self.needs_local and any(o.local is None for o in both):
+        raise ValueError(f"{self} looks at cells: score with Scorer(model, scales=…)")
     if not self.needs_teacher: return
     if t is None: raise ValueError(f"{self} compares with a teacher, and there is none")
     if s.logits.shape != t.logits.shape:
         raise ValueError(f"student logits {list(s.logits.shape)}, teacher logits "
                          f"{list(t.logits.shape)}: other classes or other images")
-    if not self.needs_local: return
-    if s.local is None or t.local is None:
-        raise ValueError(f"{self} compares cells: score both networks with Scorer(model, scales=…)")
-    if s.scales != t.scales:
+    if self.needs_local and s.scales != t.scales:
         raise ValueError(f"the student's cells have scales {s.scales}, the teacher's {t.scales}")
 
 # %% ../nbs/05c_terms.ipynb #objective-markdown
