@@ -150,7 +150,7 @@ _PARTS = 'Conv', 'ConvTranspose', 'BatchNorm'
 def _twice(a, b): return all(p == 2*q for p, q in zip(a, b))
 
 def regressor(fs:Tensor, ft:Tensor)->nn.Module:
-    "From the student's map to the teacher's shape, as in RepDistiller"
+    "To the teacher's shape; as in RepDistiller where sizes agree or one is twice the other"
     cs, ct, size_s, size_t = fs.shape[1], ft.shape[1], spatial_size(fs), spatial_size(ft)
     d = len(size_s) # 3 for volumes
     Conv, Transpose, Norm = (getattr(nn, f'{o}{d}d') for o in _PARTS)
