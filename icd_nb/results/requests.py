@@ -9,6 +9,7 @@ __all__ = ['TABLE_PARAMETERS', 'ABLATION_PARAMETERS', 'SWEEP_PARAMETERS', 'fill_
 # %% ../../nbs/12h_requests.ipynb #requests-imports
 import re, time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from ..core import project_root, runs_home
 from ..data import DATASETS, base_dataset
@@ -110,17 +111,31 @@ def _is_variant(s): # are these the settings of an ablation?
                  scales=[*pair_scales(s['dataset'], s['teacher'], s['student'])])
     return any(s.get(k, v) != v for k, v in usual.items())
 
+@cache
+def _swept()->list: # γ and hyper-parameters of the sweeps that no ablation has
+    one = published_run('minibirds', 'resnet14', 'resnet8')
+    def kinds(of):
+        return [(run.gamma, dict(run.hyper)) for o in of(one).values() for run in o.values()]
+    known = kinds(ablations)
+    return [o for o in kinds(sweeps) if o not in known]
+
+def _place(s, notebook)->str: # the notebook that makes a run with these settings
+    known = {k: v for k, v in s.get('hyper', {}).items() if k != 'dkd_beta'}
+    swept = notebook.startswith('93') and (s.get('gamma', 2.), known) in _swept()
+    return '93b_structure' if swept else notebook
+
 def _set_of(name)->tuple: # data set (None: no notebook takes such images), n_train, n_test
     dataset, n_train, n_test = re.fullmatch(r'(.+?)(?:-(\d+)\+(\d+)-seed0)?', name).groups()
     return dataset if dataset == base_dataset(name) else None, n_train, n_test
 
-def _asked_for(frame)->dict: # the parameters of a table notebook that ask for these results
+def _asked_for(frame, notebook)->dict: # the parameters of a notebook that ask for these results
     name, epochs, precision = frame[['dataset', 'epochs', 'precision']].iloc[0]
     dataset, n_train, n_test = _set_of(name)
     taught, usual = frame.dropna(subset='teacher'), dataset_record(dataset).pairs
     pairs = [*dict.fromkeys(zip(taught.teacher, taught.student))]
     pairs.sort(key=lambda pair: usual.index(pair) if pair in usual else len(usual))
     methods = [m for m in methods_of('logits', 'features') if m in set(frame.method)]
+    if notebook.startswith('93'): methods = [] # it has no such parameter
     rest = dict.fromkeys(_SHARED) # what is None is left to the notebook
     return rest | dict(dataset=dataset, n_train=n_train, n_test=n_test, pairs=pairs, epochs=epochs,
                        methods=methods or methods_of('logits'), seeds=sorted(frame.seed.unique()),
@@ -128,8 +143,9 @@ def _asked_for(frame)->dict: # the parameters of a table notebook that ask for t
 
 def _again(old, notebook)->str: # commands, for images that the notebook takes
     made = old.dataset.map(lambda name: _set_of(name)[0] is not None).astype(bool)
-    groups = old[made].groupby(['dataset', 'epochs', 'precision'], sort=False)
-    said = [f'`{command(notebook, _asked_for(group))}`' for _, group in groups]
+    old = old.assign(place=[_place(s, notebook) for s in old.settings])
+    groups = old[made].groupby(['place', 'dataset', 'epochs', 'precision'], sort=False)
+    said = [f'`{command(k[0], _asked_for(group, k[0]))}`' for k, group in groups]
     names = ', '.join(f'`{name}`' for name in dict.fromkeys(old.dataset[~made]))
     if names: said.append(f"on {names} by what made them, since the notebook takes no such part")
     return '; '.join(said)
@@ -146,7 +162,7 @@ def stale_note(frame, # all of a ledger
     if not len(old): return ''
     counts = old.groupby('stale', sort=False).size()
     reasons = '; '.join(f'{n} {why}' for why, n in counts.items())
-    again = _again(old, notebook) if notebook else 'see notebooks 91, 92 and 93'
+    again = _again(old, notebook) if notebook else 'see notebooks 91, 92, 93, 93b and 99'
     return f'**{len(old)} stale results are left out**: {reasons}. To make them again: {again}.'
 
 # %% ../../nbs/12h_requests.ipynb #fill-or-plan
