@@ -21,8 +21,8 @@ from .params import checked, network, whole_number
 # %% ../nbs/02j_libraries.ipynb #library-of
 def library_of(name:str)->str: # `torchvision`, `timm`, `hub`, or '' for the zoo
     "The library that a network's name belongs to"
-    prefix = name.partition('/')[0]
-    if prefix in ('torchvision', 'timm'): return prefix
+    prefix, slash, _ = name.partition('/')
+    if slash and prefix in ('torchvision', 'timm'): return prefix
     return 'hub' if name.startswith(('hf-hub:', 'local-dir:')) else ''
 
 def _timm(): return optional('timm', 'timm', "a network whose name begins with 'timm/'")

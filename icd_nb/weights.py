@@ -39,7 +39,8 @@ def tensor_levels(obj, # a checkpoint, or a part of one
     found = [(at, here)]*bool(here) + below
     return sorted(found, key=lambda o: _is_average(o[0]))
 
-WRAPPERS = 'module.', '_orig_mod.', 'model.', 'student.', 'network.' # what tools put before names
+WRAPPERS = ('module.', '_orig_mod.', 'model.', 'student.', 'teacher.', # what tools put before names
+            'network.')
 
 def unwrap(obj)->dict: # name → tensor
     "The weights in a checkpoint, wherever they lie, without what tools put before all their names"

@@ -1,5 +1,5 @@
 "Files that other tools read: they parse, and say what settings.ini and the README say"
-import ast, re
+import ast, json, re
 from configparser import ConfigParser
 import pytest, yaml
 from conftest import ROOT
@@ -28,9 +28,9 @@ def test_what_is_called_is_there():
         first, *rest = hook['entry'].split()
         assert first.startswith('nbdev_') or (ROOT/rest[0]).exists()
 
-def unused_imports(path):
+def unused_imports(text):
     "Names that a module imports and neither uses nor passes on; `import a.b` alone is for what the module does"
-    tree = ast.parse(path.read_text(encoding='utf-8'))
+    tree = ast.parse(text)
     nodes = [*ast.walk(tree)]
     imported = {a.asname or a.name for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names}
     used = {n.id for n in nodes if isinstance(n, ast.Name)}
@@ -38,5 +38,14 @@ def unused_imports(path):
     return {name for name in imported - used if '.' not in name}
 
 def test_every_import_is_used():
-    found = {p.relative_to(ROOT).as_posix(): unused_imports(p) for p in (ROOT/'icd_nb').rglob('*.py')}
+    found = {p.relative_to(ROOT).as_posix(): unused_imports(p.read_text(encoding='utf-8')) for p in (ROOT/'icd_nb').rglob('*.py')}
+    assert not {k: v for k, v in found.items() if v}
+
+def code_of(nb):
+    "All code of a notebook, without what a shell would run"
+    cells = [''.join(c['source']) for c in json.loads(nb.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code']
+    return re.sub(r'^ *[%!].*$', '', '\n'.join(cells), flags=re.M)
+
+def test_every_import_of_a_notebook_is_used():
+    found = {nb.name: unused_imports(code_of(nb)) - {'*', 'icd_nb'} for nb in sorted((ROOT/'nbs').glob('*.ipynb'))} # `import icd_nb` brings the library
     assert not {k: v for k, v in found.items() if v}

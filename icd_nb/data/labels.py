@@ -67,9 +67,9 @@ def _undisturbed(): # inside it nothing is drawn from the generators that others
         np.random.set_state(numpy)
 
 def _few(y): # places of labels: one for each of up to 32 classes, or of 8 masks
-    if y.ndim > 1: return range(0, len(y), max(1, len(y)//8))
+    if y.ndim > 1: return range(0, len(y), max(1, -(-len(y)//8)))
     first = np.unique(y.numpy(), return_index=True)[1]
-    return first[::max(1, len(first)//32)].tolist()
+    return first[::max(1, -(-len(first)//32))].tolist()
 
 def _is_of_items(dataset, y)->bool: # do its items have these labels, as far as a few can tell?
     if len(y) != len(dataset): return False

@@ -116,7 +116,7 @@ class Pictures:
 
     @property
     def identity(self)->Tensor:
-        "What a fingerprint covers: names and lengths, samples of 2,000 files, and the transforms"
+        "What a fingerprint covers: names, lengths, samples of some 2,000 files, and the transforms"
         rows, d = self.rows.numpy(), self.decoder
         ways = f'{d.fixed}, {d.random}, {self.size}'.encode()
         texts = np.frombuffer(b'\n'.join([*d.names[rows].tolist(), ways]), np.uint8)

@@ -135,7 +135,7 @@ def distorted(x:Tensor, # bytes `[n,H,W,3]`
     return torch.cat(parts)[_sent(order.argsort(), x)]
 
 # %% ../../nbs/01b_strong.ipynb #strong-cover
-_GREY = 125, 123, 114 # the mean colour of ImageNet
+_GREY = 125, 123, 114 # the mean colour of CIFAR-10, as in FixMatch's code
 
 def covered(x:Tensor, # bytes `[n,H,W,3]`
             square:Tensor # `[n,3]` of 0…1: its side, and where its middle is
