@@ -55,6 +55,7 @@ def compare(took:dict, # of `race`
 def three_digits(x:float)->str: # such as 0.123, 1.23, 12.3, 123 and 1,230
     "A time with the digits that count"
     if not x: return '0'
+    x = float(f'{x:.3g}') # 9.999 is 10.0
     place = math.floor(math.log10(abs(x))) - 2 # of the third digit
     return f'{round(x, -place):,.{max(0, -place)}f}'
 

@@ -109,8 +109,10 @@ def floor(self:CostReport)->str:
     return markdown_table(['', 'GFLOP per step', *(f'{k}: floor / step, ms' for k in rates)], rows)
 
 # %% ../../nbs/13g_cost_report.ipynb #cost-methods
-def _method_rows(took, each, figure): # time, memory, and what the papers say
-    paper = {o['method']: o[figure] for o in published_figures() if figure in o}
+def _method_rows(took, each, figure, pair): # time, memory, and what the papers say of the pair
+    names = [*map(paper_name, pair)]
+    paper = {o['method']: o[figure] for o in published_figures()
+             if figure in o and [o['teacher'], o['student']] == names}
     return [[paper_name(m), three_digits(took[m]['ms']), f"{took[m]['bytes']/1e6:.0f}",
              paper.get(paper_name(m), '–')] for m in each]
 
@@ -124,7 +126,7 @@ def methods(self:CostReport)->str:
     took = self.bench.race('method', each | dict(plain=each[self.p['table'][0]]))
     for m in each: took[m]['bytes'] = peak_bytes(each[m], self.device)
     header = [pair_name(t, s), 'ms per batch', 'MB', 'the paper: ms per batch']
-    return markdown_table(header, _method_rows(took, each, 'time_ms_per_batch'))
+    return markdown_table(header, _method_rows(took, each, 'time_ms_per_batch', (t, s)))
 
 # %% ../../nbs/13g_cost_report.ipynb #cost-cub-methods
 @patch
@@ -140,7 +142,7 @@ def cub_methods(self:CostReport)->str:
     took = large.race('cub method', each | dict(plain=each['kd']))
     for m in each: took[m]['bytes'] = peak_bytes(each[m], self.device)
     header = [f'{pair_name(t, s)}, {size}×{size}', 'ms per batch', 'MB', 'the paper: s per batch']
-    return markdown_table(header, _method_rows(took, each, 'time_s_per_batch'))
+    return markdown_table(header, _method_rows(took, each, 'time_s_per_batch', (t, s)))
 
 # %% ../../nbs/13g_cost_report.ipynb #cost-graphs
 @patch

@@ -13,10 +13,11 @@ import pandas as pd
 from .. import style
 from .export import escape_markdown
 from .published import (
-    figures_with, in_paper, is_full_recipe, pair_title, published_run, same_pair)
+    epoch_of, figures_with, in_paper, is_full_recipe, pair_title, published_run, same_pair)
 from .run import Run
-from .tables import (
-    main_group, our_texts, pair_heading, row_difference, runs_of, table_row, table_text)
+from icd_nb.results.tables import (
+    beside_published, main_group, our_texts, pair_heading, row_difference, runs_of, table_row,
+    table_text)
 from .stats import outside_by_chance, plus_minus
 from ..scales import scale_sets
 
@@ -78,7 +79,8 @@ def _ablation_figure(title, run): # the published figure of a variant; nothing w
     if 'scales' in title: where['scales'] = list(run.scales)
     if 'γ' in title: where['gamma'] = run.gamma if run.method == 'icd_kd' else 0
     known = figures_with(where)
-    return next((o for o in known if o['table'].startswith(_TABLES[title])), {})
+    return next((dict(o, epoch=epoch_of(o)) for o in known
+                 if o['table'].startswith(_TABLES[title])), {})
 
 # %% ../../nbs/12b_ablations.ipynb #ablation-rows
 def _standard_of(runs): # the one that the others are compared with
@@ -98,8 +100,8 @@ def ablation_rows(title, variants:dict, frame)->list: # dicts
     for name, run in variants.items():
         figure, is_standard = _ablation_figure(title, run), run == standard
         row = table_row(run, frame, None if is_standard else standard)
-        rows.append(row | dict(name=name, standard=is_standard, published=figure.get('top1'),
-                               note=figure.get('note')))
+        rows.append(row | beside_published(figure, runs_of(run, frame))
+                    | dict(name=name, standard=is_standard))
     return rows
 
 def _rows_of_all(pair, frame): # title → rows

@@ -6,7 +6,6 @@
 __all__ = ['RUN_PARAMETERS', 'network_pair', 'fill_parameters', 'planned_runs', 'used_parameters']
 
 # %% ../../nbs/11k_asked.ipynb #asked-imports
-import re
 from ..data import held_part
 from ..libraries import check_library_name, library_of
 from ..methods import as_published, hyper_defaults, pair_scales
@@ -21,9 +20,12 @@ def _model(value):
     name = check_model(value)
     return check_library_name(name) if library_of(name) in ('torchvision', 'timm') else name
 
+def _two(text): # at the last colon, since names of the Hub and of folders have some
+    return text.rsplit(':', 1) if ':' in text else text.split('-')
+
 def network_pair(value)->tuple: # `resnet32x4:ShuffleV1`, or the two names
     "The names of a teacher and a student"
-    names = re.split('[:-]', value) if isinstance(value, str) else list(value)
+    names = _two(value) if isinstance(value, str) else list(value)
     if len(names) != 2: raise ValueError("write pairs like resnet32x4:ShuffleV1, joined by commas")
     return tuple(_model(name.strip()) for name in names)
 

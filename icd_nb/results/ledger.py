@@ -158,7 +158,7 @@ def add(self:Ledger, result:dict)->str: # `added`, `same`, or `differs`: what wa
 @patch
 def _add(self:Ledger, result, file):
     if file.exists():
-        here = _as_result(read_json(file), file.name)
+        here = _read(read_json(file), file)
         return 'same' if all(here.get(k) == result.get(k) for k in _NUMBERS) else 'differs'
     stored = dict(unsealed(result, file.name), schema=SCHEMA,
                   label=recipe_title(result['settings']))

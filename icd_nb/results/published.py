@@ -8,6 +8,7 @@ __all__ = ['paper_name', 'pair_name', 'published_run', 'same_pair', 'recipe_titl
            'published_alone', 'source']
 
 # %% ../../nbs/11b_published.ipynb #published-imports
+from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
 from ..core import read_json
@@ -117,12 +118,17 @@ def epoch_of(figure:dict)->str:
 def _last_or_best(figures): # `last` if one of them is said to be of the last epoch
     return 'last' if any('last epoch' in figure['paper'] for figure in figures) else 'best'
 
+def _as_papers(run)->bool: # but for γ, scales and β of SDD, which `figures_of` compares?
+    beta, usual = {k: v for k, v in run.hyper if k == 'beta'}, same_pair(run, run.method, run.seed)
+    usual = replace(usual, gamma=run.gamma, scales=run.scales, hyper=dict(usual.hyper) | beta)
+    return usual.settings == run.settings
+
 @remembered
 def published_figure(run:Run)->dict: # None where there is none
     "The published figure that a run may be compared with, and its `epoch`"
     if not is_full_recipe(run.settings): return None
     if run.method == 'ce': return published_alone(run.dataset, run.student)
-    known = figures_of(run)
+    known = _as_papers(run) and figures_of(run)
     return dict(known[0], epoch=epoch_of(known[0])) if known else None
 
 # %% ../../nbs/11b_published.ipynb #published-alone
