@@ -7,6 +7,7 @@ __all__ = ['ENOUGH', 'TOO_FEW', 'near_chance', 'another_order', 'doubts', 'say_d
 
 # %% ../nbs/08i_class_order.ipynb #class-order-imports
 import warnings
+from itertools import chain
 import torch
 from .core import generator
 from .ranks import is_first
@@ -83,8 +84,9 @@ def doubts(teacher, # batch → a dict of `Scores`
 # %% ../nbs/08i_class_order.ipynb #say-doubts
 def say_doubts(students, data,
                teacher, # a `Teacher`, a `CachedTeacher`, or None
-               batches): # of training images
+               first, others): # batch of training images, and those that follow
     "Warn of a teacher before the first step; a training that goes on has heard it"
     begins = [st for st in students if not (st.epoch or st.rows) and st.objective.needs_teacher]
     if teacher is None or not begins: return
-    if (remark := doubts(teacher, batches, data.classes)) and is_first(): warnings.warn(remark)
+    remark = doubts(teacher, chain([first], others), data.classes)
+    if remark and is_first(): warnings.warn(remark)

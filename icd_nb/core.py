@@ -134,11 +134,11 @@ def check_place(path, # of a file that is written when all work is done
     path = Path(path).expanduser()
     try:
         possible(path)
-        possible(path.with_name(f'.{path.name}.{2**22}')) # as `atomic_write` names it meanwhile
+        possible(path.parent/f'.{path.name}.{2**22}') # as `atomic_write` names it meanwhile
     except ValueError as e: raise ValueError(f"{what} {path}: {e}") from None
-    above = next(o for o in path.absolute().parents if o.exists())
     if path.is_dir(): raise ValueError(
         f"{what} {path} is a folder: name a file in it, such as {path/('out'+path.suffix)}")
+    above = next(o for o in path.absolute().parents if o.exists())
     if not above.is_dir(): raise ValueError(f"{what} {path}: {above} is a file, and no folder")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_plain', 'check_student', 'check_apart', 'check_gradient', 'idle_parts', 'moving_norms', 'layers_of_cells',
-           'left_alone', 'first_look', 'keep_apart', 'LoneImage', 'start_momentum']
+           'left_alone', 'first_step', 'keep_apart', 'LoneImage', 'start_momentum']
 
 # %% ../nbs/08l_foreign.ipynb #foreign-imports
 import warnings
@@ -139,7 +139,7 @@ def _second_look(student): # at what the first step has filled; nothing in the s
     if made is not True: say_memories(student.name, made, memories(student.objective), 'second')
 
 @contextmanager
-def first_look(student, s, t, y): # a `Student`, scores of it and of the teacher, labels
+def first_step(student, s, t, y): # a `Student`, scores of it and of the teacher, labels
     "Inside it, in the first step, the terms of its objective are looked at; compiled ones together"
     if student.looked: return (yield from _second_look(student))
     there = [o for o in (s, t) if o is not None]

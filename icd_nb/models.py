@@ -133,9 +133,9 @@ def made_like(state:dict # name → tensor
     stem = 'cub' if any(v[1:] == (3,7,7) for v in shapes.values()) else 'cifar'
     with torch.device('meta'):
         for name in MODELS:
-            same = shapes_of(create_model(name, heads[0], stem=stem).state_dict()) == shapes
-            if name == 'MobileNetV1': stem = 'cub' # it has one shape, and is ImageNet's
-            if same: return dict(name=name, num_classes=heads[0], stem=stem)
+            own = 'cub' if name == 'MobileNetV1' else stem # its stems have one shape: ImageNet's
+            same = shapes_of(create_model(name, heads[0], stem=own).state_dict()) == shapes
+            if same: return dict(name=name, num_classes=heads[0], stem=own)
     return {}
 
 def looks_like(state:dict # name → tensor

@@ -15,7 +15,7 @@ from .devices import seed_torch
 from .decoupling import eval_mode, Scorer
 from .evaluation import hits
 from .first_look import check_network
-from .foreign import LoneImage, first_look, keep_apart, left_alone, start_momentum
+from .foreign import LoneImage, first_step, keep_apart, left_alone, start_momentum
 from .kd import own_objective, smoothed
 from .levels import asks_strong
 from .params import checked, is_a, path_of, text, whole_number
@@ -179,7 +179,7 @@ def step(self:Student, batch,
     with LoneImage() if len(batch.x) == 1 < self.recipe.bs else nullcontext():
         s = self.score(batch)
         if after: torch.cuda.current_stream(after.device).wait_stream(after)
-        with first_look(self, s, t, batch.y): total, parts = self.backward(s, t, batch.y)
+        with first_step(self, s, t, batch.y): total, parts = self.backward(s, t, batch.y)
     average_gradients(self.params)
     if self.recipe.clip is not None: nn.utils.clip_grad_norm_(self.params, self.recipe.clip)
     start_momentum(self.opt)

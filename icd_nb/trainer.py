@@ -10,7 +10,6 @@ __all__ = ['plain_step', 'plain_fit', 'step_all', 'prepare_all', 'fit_many', 'fi
 import copy, time
 from contextlib import nullcontext
 from functools import partial
-from itertools import chain
 import torch
 from fastcore.meta import delegates
 from torch import nn
@@ -204,7 +203,8 @@ def fit_many(students, # they train side by side, on the same batches
         batches = train_batches(data, bs, seed, 0, device=device, strong=strong)
         batch = next(batches)
         teacher, step = prepare_all(students, data, teacher, batch, device, speed, abouts)
-        say_doubts(students, data, teacher, chain([batch], batches))
+        say_doubts(students, data, teacher, batch, batches)
+        del batches # and the processes that load them
         bar = training_bar(last_epoch(students)*steps) if bar is None else nullcontext(bar)
         how = bs, seed, step, shared_keeper(deadline)
         with bar as line: _run_epochs(students, data, teacher, *how, line, by_first(on_epoch))

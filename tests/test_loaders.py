@@ -3,7 +3,7 @@ import pytest, torch
 from torch.utils.data import DataLoader, TensorDataset
 from icd_nb.data.loaders import LoaderData
 from icd_nb.features.contrast import CRD
-from icd_nb.losses import CE, objective
+from icd_nb.losses import CE, KD, objective
 from icd_nb.models import create_model
 from icd_nb.trainer import Recipe, Speed, Student, evaluate, fit, fit_many
 
@@ -53,3 +53,17 @@ def test_images_that_are_not_finite_are_the_cause(kind, method, image):
     one = Student(create_model('resnet8', 2, seed=0), objective(method), recipe=Recipe(1, bs=4))
     teacher = create_model('resnet8', 2, seed=7) if method == 'kd' else None
     with pytest.raises(FloatingPointError, match='images: 1 of the 4 in this batch'): fit(one, data, teacher, **PLAIN)
+
+def test_processes_that_load_the_first_batches_end():
+    "a look at the teacher before the first step leaves no processes behind that load"
+    import multiprocessing
+    data = LoaderData(*[TensorDataset(torch.rand(320, 3, 16, 16), torch.arange(320) % 4) for _ in range(2)], workers=1)
+    seen = []
+    class Counts(CE):
+        def forward(self, s, t, y):
+            seen.append(len(multiprocessing.active_children()))
+            return super().forward(s, t, y)
+    before = len(multiprocessing.active_children())
+    student = Student(create_model('resnet8', 4, seed=0), Counts() + KD(), recipe=Recipe(1, bs=32))
+    fit(student, data, create_model('resnet8', 4, seed=1), device='cpu', speed=Speed.plain())
+    assert {*seen} == {before+1}

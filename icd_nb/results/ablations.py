@@ -15,9 +15,8 @@ from .export import escape_markdown
 from .published import (
     epoch_of, figures_with, in_paper, is_full_recipe, pair_title, published_run, same_pair)
 from .run import Run
-from icd_nb.results.tables import (
-    beside_published, main_group, our_texts, pair_heading, row_difference, runs_of, table_row,
-    table_text)
+from .tables import (beside_published, main_group, our_texts, pair_heading,
+                                   row_difference, runs_of, table_row, table_text)
 from .stats import outside_by_chance, plus_minus
 from ..scales import scale_sets
 
