@@ -40,8 +40,7 @@ from .student import Student
 from .teacher import Teacher, check_teacher
 from .watch import plot_history, standing, training_bar
 
-_all_ = ['Recipe', 'default_lr', 'Speed', 'Student', 'evaluate', 'plot_history', # also found here
-         'export_model']
+_all_ = ['Recipe', 'default_lr', 'Speed', 'Student', 'evaluate', 'plot_history', 'export_model']
 
 # %% ../nbs/09_trainer.ipynb #plain-loop
 def plain_step(student, teacher, # functions from images to `Scores`
@@ -86,11 +85,12 @@ def step_all(students, batch, teacher, i,
             )->list: # one row of terms per student
     "One step of all students on the same batch, scored once by the teacher"
     asked = teacher and any(st.objective.needs_teacher for st in students)
-    t = aside(partial(teacher, batch), *streams[:1]) if asked else {}
+    apart = streams[:1] if asked else () # a stream that does nothing is not to be waited for
+    t = aside(partial(teacher, batch), *apart) if asked else {}
     theirs = [t.get(st.pooling) for st in students]
     # What one stream keeps of the scores, another must not read: each gets a record of its own.
     if streams: theirs = [s and s.apart() for s in theirs]
-    jobs = [partial(st.step, batch, s, i, *streams[:1]) for st, s in zip(students, theirs)]
+    jobs = [partial(st.step, batch, s, i, *apart) for st, s in zip(students, theirs)]
     return side_by_side(jobs, streams[1:])
 
 # %% ../nbs/09_trainer.ipynb #prepare-all

@@ -47,6 +47,12 @@ def test_a_replayed_training_is_the_plain_one(data, card):
     far = {m: ((a[m]-b[m]).norm()/(a[m]-start(m)).norm()).item() for m in names}
     assert max(far.values()) < 1e-6, {m: v for m, v in far.items() if v >= 1e-6}
 
+@pytest.mark.parametrize('taught', [True, False])
+def test_a_student_that_asks_no_teacher(data, taught):
+    "As a teacher is trained itself: no stream of a teacher's is in its recording"
+    a, b = (ends([student('ce')], data, 'cuda', teacher() if taught else None, precision='fp64', graph=graph) for graph in (True, False))
+    assert (a['ce']-b['ce']).norm() < 1e-6*(a['ce']-start('ce')).norm()
+
 class Dropped(torch.nn.Module):
     def __init__(self):
         super().__init__()

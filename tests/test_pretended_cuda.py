@@ -28,7 +28,7 @@ def said(tmp_path_factory, homes):
         if line.startswith('{'): found |= json.loads(line)
     return found
 
-TRAININGS = 'all', 'one', 'several', 'cached', 'cached_on_host'
+TRAININGS = 'all', 'one', 'several', 'labels_alone', 'no_teacher', 'cached', 'cached_on_host'
 
 @pytest.mark.parametrize('name', TRAININGS)
 def test_a_training_by_replays_is_the_one_operation_by_operation(said, name):

@@ -163,6 +163,7 @@ if __name__ == '__main__':
         all=lambda: compare([*METHODS], 'cuda:1', whole),
         one=lambda: compare(['mgd'], 'cuda:0', mapped, precision='bf16'),
         several=lambda: compare(['kd', 'icd_dkd', 'mgd', 'ft', 'mlkd'], 'cuda:1', mapped, precision='bf16', epochs=2),
+        labels_alone=lambda: compare(['ce'], 'cuda:0'), no_teacher=lambda: compare(['ce'], 'cuda:1', teacher=lambda: None),
         cached=lambda: cached(False), cached_on_host=lambda: cached(True), evaluation=evaluation, hints=hints, streams=streams,
         controls=lambda: {**{t.name: refused(t) for t in (Reads(), Mixes(), Masks(), Sends(), Draws())}, 'empty': empty_graph()})
     names = sys.argv[1:] or [*jobs]
