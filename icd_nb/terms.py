@@ -7,7 +7,6 @@ __all__ = ['Term', 'CellLoss', 'losses_of', 'Wrapped', 'part_at', 'Warmup', 'Obj
 
 # %% ../nbs/05c_terms.ipynb #terms-imports
 import inspect
-from operator import attrgetter
 from fastcore.basics import patch
 from torch import Tensor, nn
 from .params import checked, from_0, shown
@@ -83,16 +82,18 @@ def losses_of(term:CellLoss, s:Scores, t:Scores, y:Tensor, local:bool)->Tensor: 
                      f"{'cell' if local else 'image'} is a tensor {list(shape)}")
 
 # %% ../nbs/05c_terms.ipynb #warmup
+def _passed_on(name): return property(lambda self: getattr(self.term, name))
+
 class Wrapped(Term):
     "A term that passes everything on to another one, but `precedes`"
     def __init__(self, term:Term):
         super().__init__()
         self.term, self.name = term, term.name
-    needs_local = property(attrgetter('term.needs_local'))
-    needs_teacher = property(attrgetter('term.needs_teacher'))
-    beside = property(attrgetter('term.beside'))
-    student_layers = property(attrgetter('term.student_layers'))
-    teacher_layers = property(attrgetter('term.teacher_layers'))
+    needs_local = _passed_on('needs_local')
+    needs_teacher = _passed_on('needs_teacher')
+    beside = _passed_on('beside')
+    student_layers = _passed_on('student_layers')
+    teacher_layers = _passed_on('teacher_layers')
     def forward(self, s, t, y): return self.term(s, t, y)
     def factor(self, epoch): return self.term.factor(epoch)
     def bind(self, student, teacher, x, labels=None): self.term.bind(student, teacher, x, labels)

@@ -1,11 +1,14 @@
 "A method is one record in one place: one file adds one, and everything that lists methods finds it"
 import json, subprocess, sys
-import pytest
+import pytest, torch
 from conftest import ROOT
 from icd_nb import features
 from icd_nb.core import load_rooms
+from icd_nb.levels import asks_strong
 from icd_nb.losses import METHODS, objective
 from icd_nb.methods import as_published, hyper_defaults, methods_of, record_of
+from icd_nb.models import create_model
+from icd_nb.speed import loss_and_gradients
 
 MINE = '''
 from icd_nb.losses import CE, KD, method
@@ -67,3 +70,19 @@ def test_cells_of_the_tutorial_run_again(monkeypatch):
     finally:
         METHODS.clear()
         METHODS.update(known)
+
+def test_losses_of_scores_are_traced_as_one_graph():
+    "All terms that look at scores alone: a piece that falls out is computed operation by operation, and compiling then costs more than it gives"
+    def made(seed): return torch.randn(4, 10, generator=torch.Generator().manual_seed(seed)), torch.randn(4, 10, 21, generator=torch.Generator().manual_seed(seed))
+    s, t, y, traced = made(0), made(1), torch.arange(4), []
+    hints = dict(hints=['layer1.0', 'layer2.0'])
+    for m in METHODS:
+        o = objective(m, **(hints if m.endswith('hints') else {}))
+        o.bind(*(create_model('resnet8', 10, seed=i).eval() for i in (1, 0)), torch.randn(2, 3, 32, 32), y)
+        if o.student_layers or o.teacher_layers or asks_strong(o) or [*o.parameters()]: continue
+        n = 2 if o.needs_local else 1
+        torch.compiler.reset()
+        f = torch.compile(loss_and_gradients(o, (1,2,4)), backend='eager', fullgraph=True)
+        f(s[:n], t[:n] if o.needs_teacher else None, y, torch.tensor(3.))
+        traced.append(m)
+    assert {*methods_of('logits'), 'dist', 'icd_dist', 'icd_kd_ls'} <= {*traced}
