@@ -20,6 +20,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     if sys.platform == 'win32' and not sys.flags.utf8_mode: raise pytest.UsageError('set PYTHONUTF8=1: tests read and write texts in UTF-8')
+    if 'cuda' not in config.getoption('-m'): os.environ['CUDA_VISIBLE_DEVICES'] = '' # tests say the same on every machine
     config.addinivalue_line('filterwarnings', 'ignore:THE TEACHER KNOWS NEXT TO NOTHING') # most teachers of tests were never trained
     config.addinivalue_line('markers', 'cuda: what only a real card can show')
     config.addinivalue_line('markers', 'slow: the long form of a test, left out unless asked for with -m slow')

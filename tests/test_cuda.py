@@ -13,7 +13,7 @@ from icd_nb.models import create_model
 from icd_nb.speed import Speed, on_card
 from icd_nb.trainer import Recipe, Student, fit_many
 
-pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here')]
+pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here, or not asked for with -m cuda')]
 CARDS = [f'cuda:{i}' for i in range(max(torch.cuda.device_count(), 1))]
 
 def noise(n, size, classes=10, **kw):

@@ -206,7 +206,8 @@ def test_student_points_always_fit():
             assert len(p) == 3 and 0 <= p[0] < p[1] < p[2] < n
     assert student_points(54, h, 'depth') == PUBLISHED_POINTS['resnet110']
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs CUDA')
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device here, or not asked for with -m cuda')
 def test_cuda_equals_cpu():
     layers = [rand(700, c, seed=c) for c in (5, 40, 900)]
     for m in METRICS: assert (layer_similarity([o.cuda() for o in layers], m).cpu() - layer_similarity(layers, m)).abs().max() < 1e-9

@@ -15,11 +15,11 @@ from .tables import main_group, pair_methods, pair_rows, row_gap
 
 # %% ../../nbs/12p_gaps.ipynb #gaps
 def gaps(pairs, frame)->pd.DataFrame:
-    "Ours less the published figure, for each method of each pair that has both"
+    "Ours less the published figure, for each method of each pair that was run"
     groups = [(pair, main_group(pair, frame)) for pair in pairs]
-    rows = [dict(row, pair=pair, ours=row[f"top1_{row['epoch']}"], gap=row_gap(row))
+    rows = [dict(row, pair=pair, ours=row[f"top1_{row['epoch'] or 'last'}"], gap=row_gap(row))
             for pair, group in groups for row in pair_rows(pair, group, pair_methods(pair, group))
-            if row['published'] and row['n']]
+            if row['n']] # `published` is missing where nothing was
     return pd.DataFrame(rows, columns=['pair', 'method', 'n', 'ours', 'published', 'epoch', 'gap'])
 
 # %% ../../nbs/12p_gaps.ipynb #words
@@ -27,16 +27,17 @@ _OUTCOMES = {None: 'one seed has no interval', 'ahead': 'above it', 'behind': 'b
              'not told apart': 'not told apart from it'}
 
 def gaps_in_words(pairs, frame)->str: # Markdown
-    "A line for each published figure that has runs of ours beside it"
+    "A line for each method that was run, beside its published figure if there is one"
     found = gaps(pairs, frame)
     if found.empty: return 'No run stands beside a published figure yet.'
     return '\n'.join(map(_line, found.itertuples()))
 
 def _line(row):
     seeds = '1 seed' if row.n == 1 else f'{row.n} seeds'
-    return (f'- {pair_title(row.pair)}, {paper_name(row.method)}: '
-            f'ours {row.ours:.2f} ({seeds}), published {row.published:.2f}, '
-            f'both of the {row.epoch} epoch: '
+    name = f'{pair_title(row.pair)}, {paper_name(row.method)}'
+    ours = f'- {name}: ours {row.ours:.2f} ({seeds})'
+    if pd.isna(row.published): return f'{ours} at the last epoch; no figure was published.'
+    return (f'{ours}, published {row.published:.2f}, both of the {row.epoch} epoch: '
             f'{row.gap} points, {_OUTCOMES[row.gap.outcome]}.')
 
 # %% ../../nbs/12p_gaps.ipynb #curves
@@ -45,7 +46,7 @@ def plot_gaps(pairs, frame, results # with their histories, such as a `Ledger`
     "The curves of each pair that has a gap, whole and at their end, beside the published figures"
     found, results = gaps(pairs, frame), [*results]
     return [_plot_pair(pair, frame, rows, results) for pair in pairs
-            if len(rows := found[found.pair == pair])]
+            if len(rows := found[found.pair == pair].dropna(subset='published'))]
 
 def _plot_pair(pair, frame, rows, results):
     kept = [*main_group(pair, frame).dropna(subset='top1_last').settings]
