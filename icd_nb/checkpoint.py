@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KEPT', 'DAMAGED', 'STOP', 'differences', 'claim', 'check_there', 'write_state', 'read_state', 'drop_spares',
-           'not_finite', 'all_tensors', 'signal_self', 'Keeper']
+           'not_finite', 'all_tensors', 'signal_self', 'moment', 'Keeper']
 
 # %% ../nbs/08e_checkpoint.ipynb #ck-imports
 import hashlib, io, json, os, signal, threading, time, warnings
@@ -141,6 +141,11 @@ def _noted_signals():
 
 # %% ../nbs/08e_checkpoint.ipynb #keeper
 STOP = threading.Event() # set by whoever wants all trainings of this process to stop cleanly
+
+def moment(value): # or None
+    "A deadline as `time.monotonic()` tells it"
+    if value is None or isinstance(value, (int, float)) and value == value: return value
+    raise ValueError("a moment of time.monotonic(), or None")
 
 class Keeper:
     "Says when to keep the state of a training and when to stop it"

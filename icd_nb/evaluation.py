@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from .class_order import another_order
 from .data import test_batches
-from .devices import exact_device
+from .devices import exact_device, placed_back
 from .data.loaders import check_data
 from .ensemble import Ensemble
 from .first_look import NO_PROBABILITY, broken_images, logits_of, say_no_logits
@@ -82,7 +82,7 @@ def evaluate(model:nn.Module, data, # an `ImageData` or a `LoaderData`
     total = torch.zeros(5, device=device, dtype=_finest(device))
     n, seen, who, answers = len(data.test_y), 0, type(model).__name__, []
     bs = bs or at_a_time(data.augment.size, device)
-    with on_card(device), eval_mode(model.to(device)):
+    with on_card(device), placed_back(model), eval_mode(model.to(device)):
         for b in test_batches(data, bs, device=device, reuse=True):
             seen += len(b.y) # of all processes
             if not len(b.x): continue # fewer images than processes
@@ -90,8 +90,8 @@ def evaluate(model:nn.Module, data, # an `ImageData` or a `LoaderData`
             y = b.y[own_share()]
             total += _counts(z, y)
             if remark and len(z) == len(b.x): answers.append((z.argmax(1), y.clone())) # no pixels
-    top1, top5, loss, senseless, large = summed(total).tolist()
-    if remark: _remark(model, data, answers, large, device, who)
+        top1, top5, loss, senseless, large = summed(total).tolist()
+        if remark: _remark(model, data, answers, large, device, who)
     if seen != n: raise ValueError(
         f"{data.name} says that it has {n} labels for the test, and its batches have {seen}: "
         "every test image must come once")

@@ -23,6 +23,11 @@ def _numbers(module)->dict: # name → weight or buffer, also those that no chec
 def _own_places(t): # has each number a place of its own? else nothing can have been written there
     return all(stride or n < 2 for stride, n in zip(t.stride(), t.shape))
 
+def _places(student)->dict: # part and name → address of each number, and whether it is trained
+    parts = dict(network=student.model, objective=student.objective)
+    return {(part, k): (v.data_ptr(), v.requires_grad)
+            for part, m in parts.items() for k, v in _numbers(m).items()}
+
 @contextmanager
 def undone(students # anything with `model`, `objective` and `opt`
           ):
@@ -104,6 +109,14 @@ def _waiting_is_an_error():
     try: yield
     finally: switch(before)
 
+def _same_places(student, before): # after a step
+    now = _places(student)
+    for part, k in before.keys() & now.keys():
+        if before[part, k] != now[part, k]: raise ValueError(
+            f"this step cannot be recorded as a CUDA graph: {student.name}: its {part} assigns "
+            f"{k!r} anew, and a replay would go on with the old one. Change it in place, as in "
+            f"self.{k}.copy_(…), {INSTEAD}")
+
 @contextmanager
 def must_record():
     "Refuse a step that waits for the device or draws random numbers on the CPU"
@@ -140,7 +153,9 @@ class StepGraph:
         with torch.cuda.stream(side), undone(self.students):
             before = torch.cuda.memory_allocated(device)
             torch.cuda.reset_peak_memory_stats(device)
+            places = [*map(_places, self.students)]
             step(self.batch, [])
+            for st, old in zip(self.students, places): _same_places(st, old)
             need = torch.cuda.max_memory_allocated(device) - before
             streams = streams_for(len(self.students), need, device)
             with must_record(): step(self.batch, streams)
@@ -177,16 +192,23 @@ class Graphs:
     "Takes the place of `step(students, batch, teacher, i)` and replays a recording of it"
     def __init__(self, step, record=StepGraph):
         self.step, self.record = step, record
-        self.students, self.graphs = [], {} # those that are recorded; shape of a batch → recording
+        self.students, self.graphs = [], {} # those that are recorded; kind of batch → recording
+        self.known = None # where their numbers lay
 
     def __call__(self, students, batch, teacher, i):
-        if students != self.students: self.students, self.graphs = students, {}
-        size = batch.x.shape
-        if size not in self.graphs: self.graphs[size] = self.recorded(students, batch, teacher)
-        return self.graphs[size](batch, i)
+        if students != self.students or not i and self.known != self.look(students):
+            self.students, self.graphs = students, {}
+        kind = tuple(o if o is None else (o.shape, o.dtype) for o in batch)
+        if kind not in self.graphs: self.graphs[kind] = self.recorded(students, batch, teacher)
+        return self.graphs[kind](batch, i)
+
+    def look(self, students): # between epochs they may be moved, frozen, or weighted otherwise
+        return [(_places(st), {**getattr(st.objective, 'weights', {})}) for st in students]
 
     def recorded(self, students, batch, teacher):
         "A recording for batches of this size"
         def step(batch, streams): return self.step(students, batch, teacher, 0, streams)
         pool = next((o.graph.pool() for o in self.graphs.values()), None)
-        return self.record(step, students, batch, pool)
+        made = self.record(step, students, batch, pool)
+        self.known = self.look(students)
+        return made

@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 from .core import progress
 from .data import Augment, ImageData
 from .data.augment import centre_view, crop
-from .devices import exact_device
+from .devices import exact_device, placed_back
 from .data.folders import IMAGE_FILES, picture_files, say_left_out
 from .data.lazy import Pictures
 from .data.pictures import changed
@@ -195,7 +195,7 @@ def predict(model:nn.Module,
     names, read = _asked(pictures, data, record, bad)
     device = exact_device(device)
     n, z = at_a_time(record['crop'], device), []
-    with on_card(device), eval_mode(model.to(device)):
+    with on_card(device), placed_back(model), eval_mode(model.to(device)):
         for i in progress(range(0, len(names), n), 'pictures', delay=2):
             x = read([*range(i, min(i+n, len(names)))]).to(device)
             x = _cropped(x, record)

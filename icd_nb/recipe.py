@@ -147,6 +147,10 @@ def take_over(opt:optim.Optimizer, state:dict): # of `state_dict`
     own, theirs = opt.state_dict()['param_groups'], state['param_groups']
     groups = [dict(a, params=b['params']) for a, b in zip(own, theirs)]
     opt.load_state_dict(dict(state, param_groups=groups))
+    for p, kept in opt.state.items(): # fused steps go through both in the order of memory
+        for k, v in kept.items():
+            if torch.is_tensor(v) and v.shape == p.shape and v.stride() != p.stride():
+                kept[k] = torch.empty_like(p, dtype=v.dtype).copy_(v)
     for group in opt.param_groups:
         if group['fused'] or group.get('capturable'): continue # AdamW counts beside the parameter
         for o in (opt.state.get(p, {}) for p in group['params']):

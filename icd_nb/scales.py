@@ -17,7 +17,7 @@ from .core import check_choice, get_device, parse_scales
 from .data import train_batches
 from .data.loaders import check_data
 from .decoupling import complementary
-from .devices import in_double
+from .devices import in_double, placed_back
 from .ensemble import scorer_of
 from .heads import eval_mode
 from .gram import scale_weights, structure
@@ -121,8 +121,8 @@ def teacher_scores(model:nn.Module, # as it is
     check_data(data)
     batches = checked(batches, whole_number(), 'teacher_scores: batches')
     device, found = get_device(device), []
-    scorer = scorer_of(model.to(device), sorted(parse_scales(scales)))
-    with eval_mode(model):
+    scorer = scorer_of(model, sorted(parse_scales(scales)))
+    with placed_back(model), eval_mode(model.to(device)):
         for b in islice(train_batches(data, bs, seed, device=device), batches):
             s = scorer(b.x)
             found.append((s.logits, s.local, b.y))

@@ -14,11 +14,11 @@ import torch
 from fastcore.meta import delegates
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
-from .checkpoint import claim
+from .checkpoint import claim, moment
 from .class_order import say_doubts
 from .core import kept_modes, seed_of
 from .data import steps_per_epoch, test_batches, train_batches
-from .devices import exact_device
+from .devices import exact_device, placed_back, wait_for
 from .data.loaders import check_data
 from .decoupling import Scorer
 from .earlier import last_epoch, train_before
@@ -127,7 +127,7 @@ def _compile_all(students, teacher, batch): # by one step that is then undone
     for st in students:
         if st.speed.compiles_students: st.compile()
     with undone(students):
-        for st in students: st.begin(st.epoch+1)
+        for st in students: st.begin(min(st.epoch+1, st.recipe.epochs)) # some are done
         step_all(students, batch, teacher, 0)
     for st in students: st.compile_seconds = time.monotonic()-began
 
@@ -153,9 +153,11 @@ def _run_epoch(students, epoch, data, teacher, bs, seed, step, keeper, bar):
         for st in now: st.spent += took/len(now)
         if keeper.stop: return
         if keeper.due(within=True): keeper.save(students)
+    wait_for(students[0].device) # it may lie behind
     again = partial(_batches, students, data, teacher, bs, seed, epoch)
-    for st in students:
-        if not st.error: st.end(epoch, data, teacher, again)
+    left, took = [st for st in students if not st.error], time.monotonic()-began
+    for st in left: st.spent += took/len(left)
+    for st in left: st.end(epoch, data, teacher, again)
 
 def _run_epochs(students, data, teacher, bs, seed, step, keeper, bar, on_epoch):
     "The epochs that are left"
@@ -198,7 +200,7 @@ def fit_many(students, # they train side by side, on the same batches
     check_alike(dict(zip([st.name for st in students], abouts)))
     models, folders = [st.model for st in students], [st.folder for st in students if st.folder]
     with (alone_together(*(o/'training' for o in folders)), together(len(data.train_y), bs, steps),
-          speed.running(device), kept_modes(*models)):
+          speed.running(device), placed_back(*models), kept_modes(*models)):
         strong = any(st.strong for st in students)
         batches = train_batches(data, bs, seed, 0, device=device, strong=strong)
         batch = next(batches)
@@ -210,17 +212,13 @@ def fit_many(students, # they train side by side, on the same batches
         with bar as line: _run_epochs(students, data, teacher, *how, line, by_first(on_epoch))
     return students
 
-def _moment(value): # a time, or none
-    if value is None or isinstance(value, (int, float)) and value == value: return value
-    raise ValueError("a moment of time.monotonic(), or None")
-
 def _check_asked(students, data, seed, speed, deadline)->int: # the seed
     right = isinstance(students, (list, tuple)) and all(isinstance(o, Student) for o in students)
     if not right: raise ValueError("fit takes a Student, and fit_many a list of them, "
                                    f"not {shown(students)}; make one by Student(network, …)")
     check_data(data)
     checked(speed, is_a(Speed, "a Speed, such as Speed(precision='fp32')"), 'fit: speed')
-    checked(deadline, _moment, 'fit: deadline')
+    checked(deadline, moment, 'fit: deadline')
     return checked(seed, whole_number(0, 2**63-1), 'fit: seed')
 
 def _batch_size(students)->int: # the one that all have in common

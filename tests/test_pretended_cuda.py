@@ -54,6 +54,20 @@ def test_evaluation_reads_once(said):
     assert said['evaluation']['same']
     assert said['evaluation']['waits'] == {'aten._to_copy.default from cpu to cuda:1': 2, 'tolist': 1}
 
+def test_networks_come_back_to_where_they_lay(said):
+    "And what lies on a card can be plotted, with an image of the host"
+    assert said['looks'] == ['cuda:1', 'cpu', 'cpu']
+
+def test_a_network_that_moved_between_two_epochs_is_recorded_again(said):
+    o = said['moved']
+    assert o['differ'] == o['stayed'] == o['errors'] == [] and o['recorded'] == [4, 4]
+
+def test_the_report_on_costs_trains_its_students(said):
+    "Each alone, one of labels alone too, and with a recording beside one without"
+    o = said['costs']
+    assert all(f'\n| {name} | ' in o['text'] for name in ('student', 'iCD (SD-KD)', 'AT', 'ResNet14 → ResNet8 | plain', 'ResNet14 → ResNet8 | graph')), o['text']
+    assert o['warnings'] == []
+
 def test_hints_are_those_of_the_host(said):
     here, there = said['hints']
     assert here == there and len(here) == 3

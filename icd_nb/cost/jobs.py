@@ -27,7 +27,8 @@ from ..speed import Speed, loss_and_gradients
 # %% ../../nbs/13c_cost_jobs.ipynb #new-network
 NINE = [f'{a}{b}' for b in ('kd', 'dkd', 'nkd') for a in ('', 'sd_', 'icd_')] # methods of a table
 
-def new_network(name, seed=0): return create_model(name, 100, seed=seed)
+def new_network(name, seed=0, size=32):
+    return create_model(name, 100, image_size=size, seed=seed)
 
 # %% ../../nbs/13c_cost_jobs.ipynb #bench
 class Bench:
@@ -224,6 +225,8 @@ def many_jobs(self:Bench, teacher, student, n:int,
 @patch
 def step_job(self:Bench, teacher, student, method=None, speed=Speed()):
     "The fast step of one student"
-    step, _ = fast_step(new_network(teacher, 1), [new_network(student)], [method or self.method],
-                        self.images, self.bs, device=self.device, speed=speed)
+    size = self.images.augment.size
+    nets = new_network(teacher, 1, size), [new_network(student, size=size)]
+    step, _ = fast_step(*nets, [method or self.method], self.images, self.bs,
+                        device=self.device, speed=speed)
     return lambda: step(self.batch)

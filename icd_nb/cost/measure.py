@@ -10,13 +10,11 @@ __all__ = ['race', 'compare', 'three_digits', 'race_table', 'peak_bytes', 'matri
 import math, re, time
 from statistics import median, quantiles
 import torch
+from ..devices import wait_for
 from ..models import cost
 from ..results.export import markdown_table
 
 # %% ../../nbs/13_cost.ipynb #wait-for
-def _wait_for(device): # until it has done all that it was asked for
-    if torch.device(device).type == 'cuda': torch.cuda.synchronize(device)
-
 def race(jobs:dict, # name → function without arguments
          rounds:int=7, warm:int=1, # rounds that count, and rounds before them
          device='cpu',
@@ -27,10 +25,10 @@ def race(jobs:dict, # name → function without arguments
     for i in range(warm+rounds):
         if i >= warm+2 and seconds and time.perf_counter()-start > seconds: break
         for name, job in jobs.items():
-            _wait_for(device)
+            wait_for(device)
             began = time.perf_counter()
             job()
-            _wait_for(device)
+            wait_for(device)
             if i >= warm: took[name].append(time.perf_counter()-began)
     return took
 
@@ -84,11 +82,11 @@ def _kept_bytes(step)->int:
 def peak_bytes(step, device)->int:
     "The most memory of a GPU that a step takes beyond what it found; on a CPU what autograd keeps"
     if torch.device(device).type != 'cuda': return _kept_bytes(step)
-    _wait_for(device)
+    wait_for(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     step()
-    _wait_for(device)
+    wait_for(device)
     return torch.cuda.max_memory_allocated(device) - before
 
 # %% ../../nbs/13_cost.ipynb #matrix-rate
@@ -127,7 +125,7 @@ def profile(step, n:int=2, device='cpu')->dict: # kind → milliseconds of a ste
     cuda = torch.device(device).type == 'cuda'
     with torch.profiler.profile(record_shapes=not cuda) as prof:
         for _ in range(n): step()
-        _wait_for(device)
+        wait_for(device)
     total = {}
     for event in prof.key_averages(group_by_input_shape=not cuda):
         kind = _kind_of(event.key, event.input_shapes or ())
@@ -171,10 +169,10 @@ def reason(name:str, plain:dict, fast:dict, target:float)->str: # Markdown
 def busy_share(step, n:int=20, device='cuda')->float:
     "The part of the wall clock in which at least one kernel runs; below 1 the GPU waits"
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as prof:
-        _wait_for(device)
+        wait_for(device)
         began = time.perf_counter()
         for _ in range(n): step()
-        _wait_for(device)
+        wait_for(device)
         wall = time.perf_counter()-began
     kernels = [e for e in prof.events() if e.device_type == torch.autograd.DeviceType.CUDA]
     return _covered(sorted((e.time_range.start, e.time_range.end) for e in kernels))*1e-6/wall

@@ -46,7 +46,7 @@ COST_PARAMETERS = dict(
     device=get_device, threads=maybe(_whole), out_dir=maybe(path_text), ledger=maybe(path_text))
 
 _TRIAL = dict(pairs=[('resnet14', 'resnet8')], counts=(2,), table=['ce', 'icd_kd', 'at'], rounds=2,
-              seconds=1, bs=8, compiled='none', device=torch.device('cpu'))
+              seconds=1, bs=8, compiled='none')
 
 # %% ../../nbs/13f_cost_parts.ipynb #cost-report
 def _say_less(): # what cannot be helped, or is of no interest where only time counts

@@ -14,7 +14,8 @@ import matplotlib.pyplot as plt, torch, torch.nn as nn
 from ..core import atomic_write, check_choice, check_place, get_device
 from ..data import load_data
 from ..params import as_it_is, checked, is_a, network, whole_number
-from .blocks import (block_means, device_of, image_batches, layer_shapes, spatial_mean,
+from ..devices import device_of
+from .blocks import (block_means, image_batches, layer_shapes, spatial_mean,
                                  stream_means)
 from .clusters import cluster_layers, k_medoids, suggest_k
 from .points import CHOICES, HintPoints

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np, torch
 from torch import nn
 from ..core import get_device, parse_scales
+from ..devices import placed_back
 from ..data import test_batches
 from ..data.loaders import check_data
 from ..ensemble import EnsembleScorer, average_scores, scorer_of
@@ -71,10 +72,9 @@ def outputs(model:nn.Module, # as it is
     checked(model, network, 'outputs: model')
     check_data(data)
     device, found = get_device(device), []
-    scorer = scorer_of(model.to(device), parse_scales(scales))
-    few = next(test_batches(data, 2, device))
-    check_network(model, few.x, data.num_classes, type(model).__name__)
-    with eval_mode(model):
+    scorer, few = scorer_of(model, parse_scales(scales)), next(test_batches(data, 2, device))
+    with placed_back(model), eval_mode(model.to(device)):
+        check_network(model, few.x, data.num_classes, type(model).__name__)
         for b in test_batches(data, bs, device):
             s, features = _with_features(scorer, b.x)
             found.append((s.logits, s.local, features, b.y))

@@ -3,22 +3,32 @@ import json, sys, tempfile, warnings
 from collections import Counter
 from dataclasses import replace
 import torch
+import matplotlib
 import device
 from device import Pretended
 from icd_nb import cache, graph, trainer
 from icd_nb.cache import cache_teacher
-from icd_nb.data import Augment, ImageData
+from icd_nb.cost.parts import COST_PARAMETERS
+from icd_nb.cost.report import CostReport
+from icd_nb.data import Augment, ImageData, test_batches
+from icd_nb.devices import device_of
 from icd_nb.evaluation import evaluate
 from icd_nb.hints import select_hints
+from icd_nb.interpret.image import plot_grams, plot_predictions, plot_score_maps
+from icd_nb.interpret.outputs import outputs
 from icd_nb.losses import CE, METHODS, Objective, Term, objective
 import icd_nb.methods
 from icd_nb.models import create_model
+from icd_nb.params import check_parameters
+from icd_nb.prediction import predict
 from icd_nb.recipe import Recipe
 from icd_nb.registry import hyper_defaults
+from icd_nb.scales import choose_scales
 from icd_nb.speed import Speed
 from icd_nb.student import Student
 from icd_nb.trainer import fit_many
 
+matplotlib.use('Agg')
 torch.manual_seed(0)
 BS, N = 4, 10 # two whole batches and a short one
 x, y = torch.randint(256, (N, 32, 32, 3), dtype=torch.uint8), torch.arange(N) % 5
@@ -55,7 +65,7 @@ def note_generator(self, i):
     device.own = self.draws
 Student.reseed = note_generator
 
-def train(students, card, speed, data=data, teacher=teacher):
+def train(students, card, speed, data=data, teacher=teacher, on_epoch=None):
     "The weights at the end, what waited, what was warned of, and how many recordings were made"
     Watch.seen, Watch.waited, Watch.calls, before = set(), Counter(), 0, len(device.waits)
     trainer.step_all = step_all if speed.graph else Watch(step_all)
@@ -64,15 +74,15 @@ def train(students, card, speed, data=data, teacher=teacher):
     try:
         with Pretended(), warnings.catch_warnings(record=True) as said:
             warnings.simplefilter('always')
-            fit_many(students, data, teacher(), device=card, speed=speed)
+            fit_many(students, data, teacher(), device=card, speed=speed, on_epoch=on_epoch)
         ends = {st.name: torch.cat([v.cpu().double().flatten() for v in st.model.state_dict().values()]) for st in students}
     finally: graph.StepGraph.record = record
     about = dict(waits=Watch.waited, warnings=sorted({str(o.message).splitlines()[0] for o in said}), recorded=made, errors=[st.error for st in students if st.error])
     return ends, about
 
-def compare(names, card, data=data, teacher=teacher, precision='fp32', epochs=1):
+def compare(names, card, data=data, teacher=teacher, precision='fp32', epochs=1, on_epoch=None):
     "A training by replays beside the same one operation by operation"
-    ends, about = zip(*[train([student(n, epochs=epochs) for n in names], card, Speed(precision, graph=graph), data, teacher) for graph in (True, False)])
+    ends, about = zip(*[train([student(n, epochs=epochs) for n in names], card, Speed(precision, graph=graph), data, teacher, on_epoch) for graph in (True, False)])
     start = torch.cat([v.double().flatten() for v in student(names[0]).model.state_dict().values()])
     replayed, plain = about
     return dict(replayed, waits_plain=plain['waits'], plain_warnings=plain['warnings'],
@@ -125,6 +135,33 @@ def hints():
         with Pretended(): chosen.append(select_hints(create_model('resnet14', 5, seed=0).to(card), data, 3, 'linear_cka', n=8))
     return [o.names for o in chosen]
 
+def moved(st, log):
+    "Between two epochs the network's numbers come to lie elsewhere, as when it was asked on another device and put back"
+    for v in st.model.state_dict(keep_vars=True).values(): v.host = v.host.clone()
+
+def looks():
+    "Where networks lie after they were asked on a device, or trained there, and plots of one that lies on it"
+    with Pretended():
+        there, home, st = teacher().to('cuda:1'), teacher(), student('kd')
+        evaluate(home, data, 'cuda:1')
+        outputs(home, data, device='cuda:1')
+        predict(home, [0], data, device='cuda:1')
+        choose_scales(home, data, device='cuda:1', batches=1)
+        fit_many([st], data, teacher(), device='cuda:1', speed=Speed('fp32'))
+        image = next(test_batches(data, 1, 'cpu')).x
+        plot_predictions({'there': there, 'home': home}, image, 0, data.augment, data.classes, scales=(1,2))
+        plot_score_maps({'there': there, 'home': home}, image, 0, data.augment, data.classes)
+        plot_grams({'there': there, 'home': home}, image, scales=(2,))
+    return [str(device_of(m)) for m in (there, home, st.model)]
+
+def costs():
+    "What report 95 says of one student at a time and of a recording, and what was warned of"
+    asked = dict(pairs='resnet14:resnet8', method='icd_kd', counts='[2]', table='ce,icd_kd', rounds=2, seconds=1, bs=8, compiled='none', cub=False, device='cuda:1')
+    with Pretended(), warnings.catch_warnings(record=True) as said:
+        report = CostReport(check_parameters(dict.fromkeys(COST_PARAMETERS) | asked, COST_PARAMETERS))
+        text = report.methods() + report.graphs()
+    return dict(text=text, warnings=[str(o.message) for o in said])
+
 # What has to be caught
 
 class Reads(Term):
@@ -163,8 +200,9 @@ if __name__ == '__main__':
         all=lambda: compare([*METHODS], 'cuda:1', whole),
         one=lambda: compare(['mgd'], 'cuda:0', mapped, precision='bf16'),
         several=lambda: compare(['kd', 'icd_dkd', 'mgd', 'ft', 'mlkd'], 'cuda:1', mapped, precision='bf16', epochs=2),
+        moved=lambda: compare(['kd'], 'cuda:1', whole, epochs=2, on_epoch=moved), looks=looks,
         labels_alone=lambda: compare(['ce'], 'cuda:0'), no_teacher=lambda: compare(['ce'], 'cuda:1', teacher=lambda: None),
-        cached=lambda: cached(False), cached_on_host=lambda: cached(True), evaluation=evaluation, hints=hints, streams=streams,
+        cached=lambda: cached(False), cached_on_host=lambda: cached(True), evaluation=evaluation, hints=hints, streams=streams, costs=costs,
         controls=lambda: {**{t.name: refused(t) for t in (Reads(), Mixes(), Masks(), Sends(), Draws())}, 'empty': empty_graph()})
     names = sys.argv[1:] or [*jobs]
     for name in names: print(json.dumps({name: jobs[name]()}), flush=True)

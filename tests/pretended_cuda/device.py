@@ -43,6 +43,11 @@ class OnCuda(torch.Tensor):
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None): return compute(func, args, kwargs or {})
     def __repr__(self, **kw): return f'OnCuda({list(self.shape)}, {self.device})'
+    def data_ptr(self): return self.host.data_ptr()
+    def __deepcopy__(self, memo):
+        copied = self.detach().clone()
+        memo[id(self)] = torch.nn.Parameter(copied, self.requires_grad) if isinstance(self, torch.nn.Parameter) else copied
+        return memo[id(self)]
     def tolist(self):
         wait(self.device, 'tolist')
         return self.host.tolist()
