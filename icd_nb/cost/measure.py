@@ -10,6 +10,7 @@ __all__ = ['race', 'compare', 'three_digits', 'race_table', 'peak_bytes', 'matri
 import math, re, time
 from statistics import median, quantiles
 import torch
+from torch.autograd import DeviceType
 from ..devices import wait_for
 from ..models import cost
 from ..results.export import markdown_table
@@ -103,14 +104,14 @@ def step_flops(teacher, students, bs:int, size:int=32)->int:
 
 # %% ../../nbs/13_cost.ipynb #kind-of
 _KINDS = { # names are looked for in this order
-    'convolution': 'conv',
-    'batch norm': 'batch_?norm',
-    'softmax and exp': '::(exp|log)_?$|softmax|sigmoid|nll|argmax|amax',
+    'convolution': 'conv|fprop|dgrad|wgrad', # those of cuDNN
+    'batch norm': 'batch_?norm|bn_(fw|bw)',
+    'softmax and exp': '::(exp|log)_?$|(exp|log)_kernel|softmax|sigmoid|nll|argmax|amax',
     'matrix product': 'mm|matmul|linear',
     'optimizer and norms': 'sgd|_foreach|norm|clip_grad',
     'compiled': 'triton|graph|compiled|cpp_fused|aotdispatcher',
     'arithmetic and pooling': 'relu|threshold|clamp|pool|add|mul|sub|div|neg|sum|mean|where',
-    'copies and casts': 'copy|cat|fill|zero|index|gather|clone|flip|::to$'}
+    'copies and casts': 'copy|memcpy|memset|cat|fill|zero|index|gather|clone|flip|::to$'}
 
 def _kind_of(op:str, shapes=() # of what goes into it
             )->str:
@@ -128,6 +129,7 @@ def profile(step, n:int=2, device='cpu')->dict: # kind → milliseconds of a ste
         wait_for(device)
     total = {}
     for event in prof.key_averages(group_by_input_shape=not cuda):
+        if cuda and event.device_type == DeviceType.CPU: continue # its kernels stand for themselves
         kind = _kind_of(event.key, event.input_shapes or ())
         micro = event.self_device_time_total if cuda else event.self_cpu_time_total
         total[kind] = total.get(kind, 0) + 1e-3*micro/n
@@ -174,7 +176,7 @@ def busy_share(step, n:int=20, device='cuda')->float:
         for _ in range(n): step()
         wait_for(device)
         wall = time.perf_counter()-began
-    kernels = [e for e in prof.events() if e.device_type == torch.autograd.DeviceType.CUDA]
+    kernels = [e for e in prof.events() if e.device_type == DeviceType.CUDA]
     return _covered(sorted((e.time_range.start, e.time_range.end) for e in kernels))*1e-6/wall
 
 def _covered(spans)->float: # the length that sorted intervals cover together

@@ -14,6 +14,7 @@ from fastcore.basics import patch
 from .. import style
 from ..core import runs_home, write_json
 from ..data import load_data
+from ..devices import placed_back
 from ..files import short_name
 from ..hints import METRICS, MeansNothing
 from ..hints.clusters import suggest_k
@@ -154,10 +155,10 @@ def teach(self:HintStudy):
 def find_points(self:HintStudy):
     "The hint points of every network under every similarity, kept in `hints/` of the lab's folder"
     p, lab = self.p, self.lab
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), placed_back(*(net for net, _ in self.nets.values())):
         warnings.simplefilter('error', MeansNothing)
-        self.points = {name: hint_maps(net, lab.data, p['metrics'], p['k'], p['n_images'],
-                                       f'{name} at {top1:.0f} %')
+        self.points = {name: hint_maps(net.to(lab.device), lab.data, p['metrics'], p['k'],
+                                       p['n_images'], f'{name} at {top1:.0f} %')
                        for name, (net, top1) in self.nets.items()}
     for name, metric, h in _maps_of(self.points):
         h.save(lab.folder/'hints'/f"{short_name(f'{lab.data.name}-{name}-{metric}')}.json")
