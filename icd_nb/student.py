@@ -242,5 +242,5 @@ def _backward_compiled(self:Student, s, t, y): # `backward`, the losses in one p
 def use_tensors(self:Student):
     "Keep epoch and learning rate where a compiled or recorded step can read them"
     if self.speed.compiles_students or self.speed.graph:
-        self.now = torch.zeros((), device=self.device, dtype=self.params[0].dtype)
+        self.now = torch.zeros((), device=self.device, dtype=self.params[0].dtype.to_real())
     if self.speed.graph: self.opt.param_groups[0]['lr'] = torch.zeros((), device=self.device)

@@ -48,13 +48,14 @@ def fidelity_by_seed(teacher:Outputs, students:dict # run → `Outputs`
 
 def clusters_by_seed(teacher:nn.Module, students:dict, # run → network
                      data, m:int=4, n:int=20, # pictures of each species, for MiniBirds
-                     measure='nmi' # or `ari`
+                     measure='nmi', # or `ari`
+                     device='auto'
                     )->pd.DataFrame: # one row per network: `method`, `seed`, groupings
     "How far the clusters of the cells agree with what is known, and with the teacher's"
     parts = None
     if data.name.startswith('minibirds'): data, parts = birds_with_parts(data, n)
-    said = {'teacher': outputs(teacher, data)}
-    said |= {run: outputs(model, data) for run, model in students.items()}
+    said = {'teacher': outputs(teacher, data, device=device)}
+    said |= {run: outputs(model, data, device=device) for run, model in students.items()}
     frame = cluster_table(said, data, m, parts=parts)
     frame = frame.pivot(index='model', columns='known', values=measure).loc[[*said]].reset_index()
     frame.insert(0, 'method', ['teacher', *(run.method for run in students)])
