@@ -49,8 +49,10 @@ def plot_gaps(pairs, frame, results # with their histories, such as a `Ledger`
             if len(rows := found[found.pair == pair].dropna(subset='published'))]
 
 def _plot_pair(pair, frame, rows, results):
-    kept = [*main_group(pair, frame).dropna(subset='top1_last').settings]
+    group = main_group(pair, frame).dropna(subset='top1_last')
+    kept, place = [*group.settings], {m: i for i, m in enumerate(pair_methods(pair, group))}
     done = [result for result in results if result['settings'] in kept]
+    done.sort(key=lambda result: place.get(result['method'], len(place))) # as in the table
     fig, axs = plt.subplots(1, 2, figsize=(style.WIDTH, 2.8), width_ratios=(3, 2))
     for ax in axs: plot_curves(done, ax)
     _show_end(axs[1], done, rows)
