@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from torch import nn
 from .core import check_choice, free_bytes, parse_scales, progress
 from .data.augment import all_views, crop, view_number
-from .devices import exact_device
+from .devices import exact_device, to_model
 from .data.loaders import check_data
 from .ensemble import scorer_of
 from .heads import eval_mode
@@ -21,7 +21,7 @@ from .files import alone
 from .scores import MASKED, Scores
 from .weights import model_fingerprint
 from .pooling import multiscale_pool, n_cells
-from .speed import Speed, to_model_dtype
+from .speed import Speed
 from .tablefile import TableFile
 from .params import checked, is_a, network, path_of, whole_number
 from .teacher import scores
@@ -124,7 +124,7 @@ def score_view(scorer, data, view, out, device, speed, bs):
     for i in range(0, len(out), bs):
         images = data.train_x[i:i+bs].to(device)
         x = crop(images, view.expand(len(images), 3), data.augment)
-        x = to_model_dtype(x, scorer.model)
+        x = to_model(x, scorer.model)
         s = scores(scorer.model, scorer, x, (), device, speed)
         out[i:i+bs,0] = s.logits.to(out)
         if s.local is not None: out[i:i+bs,1:] = s.local.transpose(1, 2).to(out)
@@ -171,7 +171,7 @@ def _filled(model, data, scales, path, device, dtype, speed, bs)->tuple: # table
     speed.place(model, device)
     views = all_views(data.augment, data.hw).to(device)
     few = crop(data.train_x[:2].to(device), views[:2], data.augment)
-    with eval_mode(model): keep = scales_to_keep(model, to_model_dtype(few, model), scales)
+    with eval_mode(model): keep = scales_to_keep(model, to_model(few, model), scales)
     shape = (len(views), len(data.train_y), 1+n_cells(keep), data.num_classes)
     about = dict(data=data.fingerprint, teacher=model_fingerprint(model), keep=list(keep),
                  precision=speed.precision)

@@ -21,7 +21,8 @@ import icd_nb.history # gives a student its result
 from .hub import changed_layer, made_as, notes_of, push_folder, write_hub_folder
 from .params import checked, network, path_of, taking, whole_number
 from .prediction import image_record, shows_pictures
-from .speed import FullConv2d, to_model_dtype
+from .devices import to_model
+from .speed import FullConv2d
 from .student import Student
 from .weights import copied, not_finite_weights, save_weights
 
@@ -125,7 +126,7 @@ def export_model(model:nn.Module, path, # ends in `.safetensors`, `.onnx` or `.p
     if bad := not_finite_weights(net.state_dict(), net):
         raise ValueError(f"{path} is not written: not finite: {', '.join(bad[:3])}")
     x = torch.randn(3, *_input_shape(image_size), generator=generator('export'))
-    x = to_model_dtype(x, net)
+    x = to_model(x, net)
     with torch.no_grad(), taking(net, x): a, b = _scores(net(x)), _scores(net(x))
     if not torch.equal(a, b) and not torch.allclose(a, b, 1e-3, 1e-3, True): raise ValueError(
         f"{path.name} is not written: {type(net).__name__} says something else of the same images "

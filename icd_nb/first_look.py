@@ -15,7 +15,7 @@ from .heads import eval_mode
 from .logits import main_logits
 from .params import taking
 from .shares import summed
-from .speed import to_model_dtype
+from .devices import to_model
 
 # %% ../nbs/08h_first_look.ipynb #logits-of
 def logits_of(model:nn.Module, x, # images on its device
@@ -23,7 +23,7 @@ def logits_of(model:nn.Module, x, # images on its device
               who:str # its name, for the error
              )->torch.Tensor: # `[B,K]`, K at least `classes`
     "The logits of images, or a `ValueError` that names the network"
-    with taking(who, x): z = main_logits(model(to_model_dtype(x, model)))
+    with taking(who, x): z = main_logits(model(to_model(x, model)))
     if z.shape[1] >= classes: return z
     raise ValueError(f"{who} has scores for {z.shape[1]} classes, and the data has {classes}: make "
                      f"it with num_classes={classes}, or take the data that it was made for")

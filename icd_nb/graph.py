@@ -23,11 +23,6 @@ def _numbers(module)->dict: # name → weight or buffer, also those that no chec
 def _own_places(t): # has each number a place of its own? else nothing can have been written there
     return all(stride or n < 2 for stride, n in zip(t.stride(), t.shape))
 
-def _places(student)->dict: # part and name → address of each number, and whether it is trained
-    parts = dict(network=student.model, objective=student.objective)
-    return {(part, k): (v.data_ptr(), v.requires_grad)
-            for part, m in parts.items() for k, v in _numbers(m).items()}
-
 @contextmanager
 def undone(students # anything with `model`, `objective` and `opt`
           ):
@@ -108,6 +103,11 @@ def _waiting_is_an_error():
     switch('error')
     try: yield
     finally: switch(before)
+
+def _places(student)->dict: # part and name → address of each number, and whether it is trained
+    parts = dict(network=student.model, objective=student.objective)
+    return {(part, k): (v.data_ptr(), v.requires_grad)
+            for part, m in parts.items() for k, v in _numbers(m).items()}
 
 def _same_places(student, before): # after a step
     now = _places(student)

@@ -11,7 +11,7 @@ import torch
 from fastcore.basics import patch
 from torch import nn
 from .core import check_choice, parse_scales, seed_of
-from .devices import seed_torch
+from .devices import seed_torch, to_model
 from .decoupling import eval_mode, Scorer
 from .evaluation import hits
 from .first_look import check_network
@@ -21,7 +21,7 @@ from .levels import asks_strong
 from .params import checked, is_a, path_of, text, whole_number
 from .recipe import Recipe, make_optimizer
 from .shares import average_gradients, shared_pass, scores_of_all
-from .speed import keep_depthwise, loss_and_gradients, set_scalar, to_model_dtype
+from .speed import keep_depthwise, loss_and_gradients, set_scalar
 from .teacher import check_map, check_memory, scores
 from .terms import Objective
 from .weights import model_fingerprint
@@ -124,7 +124,7 @@ def build(self:Student, batch, labels, teacher)->bool: # was it done, or had it 
     "Let the terms choose layers and build adapters from one batch; the network does not change"
     new = model_fingerprint(teacher.model) if isinstance(teacher.model, nn.Module) else None
     anew = not (self._goes_on and self.bound_to == new)
-    few = to_model_dtype(batch.x[:2], self.model)
+    few = to_model(batch.x[:2], self.model)
     with left_alone(f'{self.name}: a term', images=few, labels=labels):
         if anew: self.objective.bind(self.model, teacher.model, few, labels)
     keep_apart(self.objective, self.model, teacher.model)
@@ -148,7 +148,7 @@ def score(self:Student, batch):
 @patch
 def _scores_of(self:Student, batch): # of one view
     layers, n = self.objective.student_layers, len(batch.y)
-    x = to_model_dtype(batch.x, self.model)
+    x = to_model(batch.x, self.model)
     with shared_pass(batch, self.device):
         s = scores(self.model, self.scorer, x, layers, self.device, self.speed)
         s = scores_of_all(s, n)

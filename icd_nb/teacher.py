@@ -21,7 +21,7 @@ from .fold import folded, half_stored
 from .features.layers import record
 from .params import checked, network
 from .pooling import cell_slices, dims_of, n_cells
-from .speed import to_model_dtype
+from .devices import to_model
 from .weights import copied
 
 # %% ../nbs/08m_teacher.ipynb #scores
@@ -106,7 +106,7 @@ class Teacher:
         return said
 
     def _said(self, batch):
-        x = to_model_dtype(batch.x, self.model)
+        x = to_model(batch.x, self.model)
         if self.scorers is None: self.choose(x)
         said = {k: scores(self.quick, scorer, x, self.layers, self.device, self.speed)
                 for k, scorer in self.scorers.items()}

@@ -18,7 +18,7 @@ from .checkpoint import claim, moment
 from .class_order import say_doubts
 from .core import kept_modes, seed_of
 from .data import steps_per_epoch, test_batches, train_batches
-from .devices import exact_device, placed_back, wait_for
+from .devices import exact_device, placed_back, to_model, wait_for
 from .data.loaders import check_data
 from .decoupling import Scorer
 from .earlier import last_epoch, train_before
@@ -35,7 +35,7 @@ from .processes import (alone_together, by_first, check_alike, first_before_othe
 from .ranks import launched
 from .recipe import Recipe, default_lr, make_optimizer
 from .shares import same_start
-from .speed import Speed, to_model_dtype
+from .speed import Speed
 from .student import Student
 from .teacher import Teacher, check_teacher
 from .watch import plot_history, standing, training_bar
@@ -69,13 +69,13 @@ def plain_fit(student:nn.Module, teacher:nn.Module, data, objective, recipe:Reci
         student.train()
         for group in opt.param_groups: group['lr'] = recipe.lr_at(epoch)
         for batch in train_batches(data, recipe.bs, seed, epoch, 'cpu'):
-            x = to_model_dtype(batch.x, student)
+            x = to_model(batch.x, student)
             plain_step(score_student, score_teacher, objective, opt, x, batch.y, epoch, recipe.clip)
         student.eval()
         right = 0
         with torch.no_grad():
             for batch in test_batches(data, 250, 'cpu'):
-                right += hits(student(to_model_dtype(batch.x, student)), batch.y).item()
+                right += hits(student(to_model(batch.x, student)), batch.y).item()
         curve.append(100*right/len(data.test_y))
     return curve
 

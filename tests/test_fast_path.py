@@ -45,3 +45,11 @@ def test_compiled_is_plain(data, pair):
         warnings.simplefilter('error') # a graph that is not compiled at last says so in a warning
         students = check_same(data, pair, ('kd', 'dkd', 'nkd', 'icd_nkd'), compile='aot_eager')
     assert all(st.piece and st.compile_seconds > 0 for st in students)
+
+def test_a_finished_training_is_compiled_again_without_a_step(data, tmp_path):
+    "Whose learning rate has no value beyond its last epoch"
+    def end():
+        st = Student(create_model('resnet8', 10, seed=1), objective('kd'), recipe=Recipe(epochs=1, bs=8, lr=.01, schedule='cosine'), name='kd', folder=tmp_path)
+        fit_many([st], data, create_model('resnet8', 10, seed=0), device='cpu', speed=Speed('fp32', compile='aot_eager'))
+        return [v.clone() for v in st.model.state_dict().values()]
+    assert all(map(torch.equal, end(), end()))

@@ -13,7 +13,7 @@ import numpy as np, torch, torch.nn as nn
 from ..core import progress
 from ..data.augment import centre_view
 from ..data.batches import ImageData, batches
-from ..devices import device_of
+from ..devices import device_of, to_model
 from ..heads import eval_mode
 from ..features.layers import first_tensor, hooked, layouts
 from ..params import checked, taking, whole_number
@@ -45,11 +45,6 @@ def _block_names(model:nn.Module, conv=True)->list: # `conv` as in `_is_block`
     return list(walk(model, ''))
 
 # %% ../../nbs/07g_blocks.ipynb #first-tensor
-def _fitting(x, model:nn.Module)->torch.Tensor:
-    "Images on the device of the model's weights and in their precision"
-    p = next((o for o in model.parameters() if o.is_floating_point()), torch.empty(0))
-    return x.to(p.device, p.dtype)
-
 def output_shapes(model:nn.Module, x, # images `[B,3,H,W]`
                   layers=None, # names of modules; default: all
                  )->dict: # name → shape without the batch, in the order of the forward pass
@@ -59,7 +54,7 @@ def output_shapes(model:nn.Module, x, # images `[B,3,H,W]`
         out = first_tensor(out)
         if torch.is_tensor(out): shapes[n] = tuple(out.shape[1:])
     with eval_mode(model), hooked(model, layers or every, note):
-        with taking(model, x): model(_fitting(x, model))
+        with taking(model, x): model(to_model(x, model))
     unused = [n for n in layers or () if n not in shapes]
     if unused: raise ValueError(f"the forward pass does not go through {unused}")
     return shapes
@@ -164,7 +159,7 @@ def stream_means(model:nn.Module, images, # see `image_batches`
         def keep(n, _, out):
             if n in places: out = places[n].map(first_tensor(out))
             means[n] = pool(out).to('cpu', copy=True)
-        with eval_mode(model), hooked(model, names, keep): model(_fitting(x, model))
+        with eval_mode(model), hooked(model, names, keep): model(to_model(x, model))
         yield means
 
 # %% ../../nbs/07g_blocks.ipynb #block-means

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from torch import nn
 from ..core import parse_scales
 from ..data.augment import Augment
-from ..devices import device_of
+from ..devices import to_model
 from ..extras import optional
 from ..decoupling import Scorer, complementary
 from ..heads import eval_mode, find_head
@@ -66,7 +66,7 @@ def _gradient(model, x, k): # `[S,S]`, largest over the colours
         warnings.simplefilter('ignore')
         attr = optional('captum.attr', 'interpret', 'a gradient map')
     with torch.enable_grad():
-        x = x.to(device_of(model), copy=True).requires_grad_()
+        x = to_model(x, model).clone().requires_grad_()
         found = attr.Saliency(model.eval()).attribute(x, target=int(k))
     return found.abs().amax(1)[0].cpu()
 
@@ -91,7 +91,7 @@ def plot_score_maps(models:dict, # name → network
     fig, axes = plt.subplots(len(models), 4, figsize=(WIDTH, 2.1*len(models)), squeeze=False)
     rows, picture = [], pixels(x, augment)[0]
     for ax, (name, model) in zip(axes, models.items()):
-        scores = score_map(model, x.to(device_of(model)))[0].cpu()
+        scores = score_map(model, to_model(x, model))[0].cpu()
         p = scores.mean((1,2)).softmax(0)
         other = int(p.index_fill(0, torch.tensor(y), 0).argmax())
         _show(ax[0], picture)
@@ -131,7 +131,7 @@ def plot_predictions(models:dict, # name → network
                              figsize=(side*len(scales), side*len(models) + .2))
     rows, at = [], cell_slices(scales)
     for line, (name, model) in zip(axes, models.items()):
-        with eval_mode(model): scores = Scorer(model, scales)(x.to(device_of(model)))
+        with eval_mode(model): scores = Scorer(model, scales)(to_model(x, model))
         top, whole = scores.top_class().cpu(), scores.top_class(local=False).cpu()
         differs = complementary(top, whole[:,None], label)[0]
         boxes = cell_boxes(scales, *picture.shape[:2])
@@ -156,7 +156,7 @@ def plot_grams(models:dict, # name → network; the first is the teacher
                              figsize=(2.2*len(models) + .6, 2.2*len(scales) + .2))
     at, rows, matrices, teacher = cell_slices(scales), [], {}, None
     for column, (name, model) in zip(axes.T, models.items()):
-        with eval_mode(model): z = Scorer(model, scales)(x.to(device_of(model))).local.cpu().mT
+        with eval_mode(model): z = Scorer(model, scales)(to_model(x, model)).local.cpu().mT
         teacher = z if teacher is None else teacher
         for ax, m in zip(column, scales):
             G = gram_matrix(z[:,at[m]])[0]
