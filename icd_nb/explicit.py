@@ -11,10 +11,11 @@ from functools import reduce
 from itertools import product
 from torch import Tensor, cat, is_autocast_enabled, nn, stack
 from torch.overrides import TorchFunctionMode
+from .devices import without_autocast
 from .logits import main_logits
 from .params import checked, is_a, kind_of
 from .pooling import cell_boxes
-from .rows import BATCH_NORM, trains_batch_norm, widened, without_autocast
+from .rows import BATCH_NORM, trains_batch_norm, widened
 from .tokens import Layout, layout_of
 
 # %% ../nbs/03f_explicit.ipynb #explicit-head

@@ -9,6 +9,7 @@ __all__ = ['gram_matrix', 'structure', 'scale_weights', 'structures', 'structure
 import math
 import torch, torch.nn.functional as F
 from .core import check_choice, parse_scales
+from .devices import without_autocast
 from .params import kind_of
 from .pooling import cell_slices, dims_of, n_cells
 from .scores import MASKED, in_single
@@ -16,8 +17,6 @@ from .scores import MASKED, in_single
 # %% ../nbs/05_gram.ipynb #full
 def _known(z): # without the classes that the network does not know
     return F.threshold(in_single(z), MASKED/2, 0.)
-
-def _exact(z): return torch.autocast(z.device.type, enabled=False) # no products in half precision
 
 def _products(z, normalise): # `[B,P,K]` → Gram matrix `[B,P,P]`, factors of its products
     G = torch.bmm(z, z.mT)
@@ -38,7 +37,7 @@ def gram_matrix(z:torch.Tensor, # scores of cells `[B,P,K]`
                )->torch.Tensor: # `[B,P,P]`; of cosines, 1 on the diagonal
     "Cosines between the score vectors of all pairs of cells (iCD, arXiv 2509.12553)"
     _check_cells(z)
-    with _exact(z): return _products(_known(z), normalise)[0]
+    with without_autocast(z.device): return _products(_known(z), normalise)[0]
 
 # %% ../nbs/05_gram.ipynb #structure
 def structure(z:torch.Tensor, # scores of the cells of one scale `[B,P,K]`
@@ -92,7 +91,7 @@ class _StructureLoss(torch.autograd.Function):
     @staticmethod
     def forward(z, st, weights, T, normalise):
         scales = zip(z.split([o.shape[-1] for o in st], 1), st, weights)
-        with _exact(z):
+        with without_autocast(z.device):
             pairs = [_kl_and_gradient(o, log_t, w/len(z), T, normalise) for o, log_t, w in scales]
         losses, gradients = zip(*pairs)
         return sum(losses), torch.cat(gradients, 1)

@@ -7,10 +7,10 @@ __all__ = ['pixel_rows', 'PerPixel', 'score_pixels']
 
 # %% ../nbs/03g_pixels.ipynb #pixels-imports
 from torch import Tensor, nn
+from .devices import without_autocast
 from .logits import _parts
 from .params import checked, kind_of, network
 from .pooling import multiscale_pool
-from .rows import without_autocast
 from .scores import MASKED, Scores, in_single
 
 # %% ../nbs/03g_pixels.ipynb #per-pixel

@@ -11,12 +11,13 @@ import torch, torch.nn as nn
 from fastcore.basics import patch
 from torch import Tensor
 from .core import parse_scales
+from .devices import without_autocast
 from .explicit import ExplicitHead, named_head, score_cells
 from .heads import Head, eval_mode, explicit_head, find_head
 from .logits import main_logits
 from .params import checked, network
 from .pixels import PerPixel, score_pixels
-from .rows import AFFINE, CellRows, without_autocast
+from .rows import AFFINE, CellRows
 from .scores import MASKED, Scores
 
 # %% ../nbs/03i_scorer.ipynb #scorer

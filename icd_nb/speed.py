@@ -14,6 +14,7 @@ from fastcore.basics import patch
 from torch import nn
 from .bf16 import Bf16Products, has_bf16
 from .core import check_choice
+from .devices import without_autocast
 from .params import checked, yes_or_no
 from .scores import Scores
 
@@ -171,7 +172,7 @@ class FullConv2d(nn.Conv2d):
     "A convolution that stays in single precision under autocast"
     def _get_name(self): return 'Conv2d' # the same layer, computed in another way
     def forward(self, x):
-        with torch.autocast(x.device.type, enabled=False): return super().forward(x.float())
+        with without_autocast(x.device): return super().forward(x.float())
 
 def keep_depthwise(model:nn.Module):
     "Let depthwise convolutions stay in single precision; weights and their names do not change"

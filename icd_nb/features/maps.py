@@ -10,6 +10,7 @@ __all__ = ['same_size', 'FeatureTerm', 'regressor', 'FitNet', 'attention_map', '
 import torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor
+from ..devices import without_autocast
 from ..scores import Scores, in_single
 from .layers import (
     first_tensor, hooked, layouts, pair_stages, spatial_size, stages)
@@ -142,7 +143,7 @@ def forward(self:FeatureTerm, s:Scores, t:Scores, y=None):
     if self.adapters is None:
         raise ValueError(f"{self.name}: no adapters yet; "
                          "call build(s, t) with the scores of one batch")
-    with torch.autocast(s.logits.device.type, enabled=False): return self.compare_all(pairs, s, y)
+    with without_autocast(s.logits.device): return self.compare_all(pairs, s, y)
 
 # %% ../../nbs/07_features.ipynb #regressor
 _PARTS = 'Conv', 'ConvTranspose', 'BatchNorm'
