@@ -14,12 +14,14 @@ from torch import nn
 from .core import check_choice, free_bytes, parse_scales, progress
 from .data.augment import all_views, crop, view_number
 from .devices import exact_device, to_model
+from .data.batches import ImageData
 from .data.loaders import check_data
 from .ensemble import scorer_of
+from .first_look import check_network
 from .heads import eval_mode
 from .files import alone
 from .scores import MASKED, Scores
-from .weights import model_fingerprint
+from .weights import copied, model_fingerprint
 from .pooling import multiscale_pool, n_cells
 from .speed import Speed
 from .tablefile import TableFile
@@ -153,6 +155,9 @@ def cache_teacher(model:nn.Module, data, # an `ImageData`
     "Compute a frozen teacher's scores of every view of every training image, once"
     checked(model, network, 'cache_teacher: model')
     check_data(data)
+    if not isinstance(data, ImageData): raise ValueError(
+        f"a {type(data).__name__} makes its own batches, and their views cannot be counted: give "
+        "the teacher itself to fit, or an ImageData to both")
     if getattr(data, 'lazy', False) and data.train_x.decoder.random: raise ValueError(
         f"{data.name} is cropped at any size, and its views cannot be counted: give the teacher "
         "itself to fit, or load the folder without crops='imagenet'")
@@ -168,12 +173,15 @@ def cache_teacher(model:nn.Module, data, # an `ImageData`
     return CachedTeacher(model, data, scales, keep, table, device).settle(device)
 
 def _filled(model, data, scales, path, device, dtype, speed, bs)->tuple: # table, scales that it has
-    speed.place(model, device)
+    given, model = model, speed.place(copied(model), device)
     views = all_views(data.augment, data.hw).to(device)
     few = crop(data.train_x[:2].to(device), views[:2], data.augment)
-    with eval_mode(model): keep = scales_to_keep(model, to_model(few, model), scales)
-    shape = (len(views), len(data.train_y), 1+n_cells(keep), data.num_classes)
-    about = dict(data=data.fingerprint, teacher=model_fingerprint(model), keep=list(keep),
+    few = to_model(few, model)
+    check_network(model, few, data.num_classes, 'the teacher')
+    with eval_mode(model): keep = scales_to_keep(model, few, scales)
+    cells = n_cells(keep) if keep else 0
+    shape = (len(views), len(data.train_y), 1+cells, data.num_classes)
+    about = dict(data=data.fingerprint, teacher=model_fingerprint(given), keep=list(keep),
                  precision=speed.precision)
     with alone(path) if path else nullcontext(), eval_mode(model):
         table, todo, store = _table_at(path, shape, dtype, about, device)

@@ -93,7 +93,8 @@ def say_made(self:Recipe, epochs:int, # of a student, before it is trained
     "A remark where these are all epochs already, so that `fit` has nothing to do"
     if epochs >= self.epochs: warnings.warn(
         f"{who} has made all its {epochs} epochs already, and is not trained again: to train "
-        "on, give it a longer recipe (student.recipe = …), or make a new Student of it")
+        "on, give it a longer recipe (student.recipe = …) and no folder or another one, "
+        "or make a new Student of it")
 
 # %% ../nbs/08b_recipe.ipynb #default-lr
 def default_lr(name:str, # a student's name

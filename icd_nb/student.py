@@ -46,7 +46,7 @@ class Student:
         checked(recipe, is_a(Recipe, 'a Recipe, such as Recipe(epochs=240)'), 'Student: recipe')
         seed = checked(seed, whole_number(0, 2**63-1), 'Student: seed')
         checked(name, text, 'Student: name')
-        folder = path_of(folder, f'{name}: folder').absolute() if folder else None
+        if folder is not None: folder = path_of(folder, f'{name}: folder').absolute()
         # What it is
         self.model, self.recipe, self.seed, self.name = model, recipe, seed, name
         self.objective = smoothed(own_objective(objective), recipe.label_smoothing)

@@ -24,7 +24,7 @@ from .decoupling import Scorer
 from .earlier import last_epoch, train_before
 from .evaluation import evaluate, hits
 from .first_look import check_network, fault_of_images
-from .foreign import check_apart, check_student
+from .foreign import check_apart, check_student, say_shared
 from .export import export_model # a student gets its `export` with it
 from .graph import Graphs, aside, side_by_side, undone
 from .history import whole_steps
@@ -190,6 +190,7 @@ def fit_many(students, # they train side by side, on the same batches
     seed = _check_asked(students, data, seed, speed, deadline)
     check_teacher(teacher)
     bs, device = _batch_size(students), exact_device(device)
+    say_shared([(st.name, st.model) for st in students], teacher)
     speed, data = shared_speed(speed.on(device)), data.settle(device)
     first = partial(fit_many, data=data, teacher=teacher, seed=seed_of(seed, 'before'),
                     device=device, speed=speed, deadline=deadline, bar=bar)
@@ -226,7 +227,7 @@ def _batch_size(students)->int: # the one that all have in common
     if len({st.recipe.bs for st in students}) > 1:
         raise ValueError("students that train side by side see the same batches: "
                          "give them recipes with the same bs")
-    folders = [st.folder for st in students if st.folder]
+    folders = [st.folder.resolve() for st in students if st.folder]
     if len(folders) > len({*folders}):
         raise ValueError(f"two students have the same folder ({', '.join(map(str, folders))}): "
                          "give each its own")

@@ -3,6 +3,7 @@ import pytest, torch, torchvision
 from conftest import known
 from safetensors.torch import load_file
 from icd_nb.data import Augment, ImageData
+from icd_nb.features.layers import stages
 from icd_nb.features.maps import FeatureTerm
 from icd_nb.hints.blocks import find_blocks
 from icd_nb.hints.points import even_points
@@ -63,3 +64,13 @@ def test_torchvision_pair(tmp_path):
         before = {k: v.clone() for k, v in teacher.state_dict().items()}
         students = distil(['fitnet', 'at', 'crd', 'reviewkd', 'ab', 'ft', 'atcrd_hints', 'icd_kd+at_hints'], teacher, lambda: make('mobilenet_v2'), noise(64), tmp_path)
     check_no_trace(students, teacher, before, list(student.state_dict()))
+
+@pytest.mark.parametrize('name, expected', [
+    ('vit_tiny_patch16_224', ['blocks.2', 'blocks.5', 'blocks.8', 'blocks.11']),
+    ('mvitv2_tiny', ['stages.0', 'stages.1', 'stages.2', 'stages.3']),
+    ('edgenext_xx_small', ['stages.0', 'stages.1', 'stages.2', 'stages'])])
+def test_attention_is_no_stage(name, expected):
+    "keys and attention `[B, heads, tokens, …]` have four axes, as maps have"
+    timm = pytest.importorskip('timm')
+    net = timm.create_model(name, num_classes=4).eval()
+    assert [*stages(net, torch.randn(1, 3, 224, 224))] == expected

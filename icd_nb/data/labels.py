@@ -118,6 +118,9 @@ def _one_name(o)->str: # several names of one class stand beside each other
 def as_names(classes # a list of names, or a dict from numbers to names or from names to numbers
             )->list: # texts
     "The names of classes in the order of their numbers"
+    if isinstance(classes, (set, frozenset)): raise ValueError(
+        "a set of class names has no order, and a class is known by its number: give a list, in "
+        "the order of the labels")
     if isinstance(classes, (str, bytes)) or not hasattr(classes, '__iter__'):
         raise ValueError(f"classes are a list of names, such as ['cat', 'dog'], not {classes!r}")
     if isinstance(classes, Mapping): classes = _in_order(classes)

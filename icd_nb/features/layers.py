@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map_only
 from ..core import check_choice
 from ..heads import eval_mode
 from .relu import LastReLU
-from ..tokens import layout_of
+from ..tokens import fits_image, layout_of
 
 # %% ../../nbs/06f_layers.ipynb #hooked
 def _first(args, kwargs): return next(iter((*args, *kwargs.values())), None)
@@ -134,12 +134,13 @@ def map_calls(model:nn.Module, x:Tensor
 def _as_maps(calls, hw): # without those that have no places, and attention between tokens
     sizes = shown_sizes([out for _, m, _, out in calls if isinstance(m, _CONVS)], len(hw))
     rows, found = _row_shapes(calls), []
-    counts = {out.shape[1] for *_, out in calls if out.ndim == 3}
+    tokens = {out.shape[1] for *_, out in calls if out.ndim == 3}
     for name, module, i, out in calls:
         layout = place_layout(out.shape, hw, sizes)
-        between = out.ndim == 4 and out.shape[2] == out.shape[3] and out.shape[3] in counts
         if not layout or layout.kind == 'tokens' and out.shape[1:] not in rows: continue
-        if not (between and not isinstance(module, nn.Conv2d)):
+        sure = out.ndim != 4 or not tokens or isinstance(module, _CONVS)
+        of_image = layout.grid in sizes if sizes else fits_image(layout.grid, hw)
+        if sure or of_image and not out.shape[2] == out.shape[3] in tokens:
             found.append((name, module, i, layout.map(out)))
     return found
 
@@ -148,8 +149,7 @@ def _row_shapes(calls): # (N, C) that layers returned which work along the last 
             if out.ndim == 3 and isinstance(m, (nn.Linear, nn.LayerNorm))}
 
 # %% ../../nbs/06f_layers.ipynb #spatial-size
-_AVERAGES = tuple(getattr(nn, f'{kind}Pool{d}d') for kind in ('AdaptiveAvg', 'Avg')
-                  for d in (1, 2, 3))
+_AVERAGES = tuple(getattr(nn, f'{k}Pool{d}d') for k in ('AdaptiveAvg', 'Avg') for d in (1, 2, 3))
 _POOLS = (*_AVERAGES, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d,
           nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
 

@@ -26,6 +26,9 @@ def check_distances(D, k=1)->np.ndarray: # float64 `[L,L]`
         raise ValueError(f"a distance matrix is square [L,L], this has shape {D.shape}")
     if not np.isfinite(D).all() or np.abs(D - D.T).max() > 1e-6:
         raise ValueError("a distance matrix is finite and symmetric, this one is not")
+    if np.abs(D.diagonal()).max() > 1e-6 or D.min() < -1e-6: raise ValueError(
+        "a distance is 0 from a layer to itself and nowhere below 0: if these are similarities S, "
+        "give 1 - S")
     checked(k, as_it_is(whole_number(1, len(D))), f'clusters of {len(D)} layers: k')
     return D
 
@@ -96,7 +99,9 @@ def suggest_k(D, ks=None, # which K to try; default: 2 to 8
               cluster=cluster_layers)->dict: # K → mean silhouette, the best K first
     "The mean silhouette of the layers for several K, best first"
     L = len(D)
-    ks = [k for k in (ks or range(2, 9)) if 1 < k < L]
+    whole = as_it_is(whole_number(1))
+    ks = [checked(k, whole, 'suggest_k: each of ks') for k in ks or range(2, 9)]
+    ks = [k for k in ks if 1 < k < L]
     if not ks:
         raise ValueError(f"no K to try on {L} layers: the silhouette needs 2 to {L-1} clusters; "
                          "give k yourself")

@@ -89,8 +89,8 @@ def _check_enough(Xs:dict): # name → features `[N,C]`
     name, X = max(Xs.items(), key=lambda o: o[1].shape[1])
     N, C = X.shape
     seen = f"R²-CCA of {N} images in the {C} channels of layer {name!r}"
-    todo = (f"take at least {_ENOUGH*C} images, or compare by linear CKA "
-            "(`linear_cka`, or `minibatch_cka`, on which few images put no bias)")
+    todo = (f"take at least {_ENOUGH*C} images, or compare by `minibatch_cka`, "
+            "on which few images put no bias")
     if C >= N - 1:
         why = "means nothing: they span every direction there is, and noise gives the same"
         warnings.warn(f"{seen} {why}; {todo}", MeansNothing, stacklevel=3)
@@ -125,6 +125,8 @@ def _as_table(X, name):
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"layer {name!r} has features that are a {type(X).__name__}, "
                          "not a table of numbers [N,C]") from None
+    if X.layout != torch.strided: X = X.to_dense()
+    if X.is_complex(): X = torch.cat([X.real, X.imag], -1) # two channels each
     return X.cpu() if X.device.type == 'mps' else X # see `in_double`
 
 def _check_features(features, # dict name → `[N,C]`, or a list of tables
