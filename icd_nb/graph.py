@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
 import torch
+from fastcore.basics import patch
 from .core import free_bytes
 
 # %% ../nbs/08o_graph.ipynb #undone
@@ -49,6 +50,7 @@ def streams_for(n:int, # students
     fit = min(n, free_bytes(device)//(2*max(need, 1)))
     return [torch.cuda.Stream(device) for _ in range(1 + max(1, fit))]
 
+# %% ../nbs/08o_graph.ipynb #jobs
 def aside(job, # a function without arguments
           stream=None): # whatever reads the result has to wait for it; None: there are no streams
     "Run a job on a CUDA stream, after earlier work"
@@ -104,19 +106,6 @@ def _waiting_is_an_error():
     try: yield
     finally: switch(before)
 
-def _places(student)->dict: # part and name → address of each number, and whether it is trained
-    parts = dict(network=student.model, objective=student.objective)
-    return {(part, k): (v.data_ptr(), v.requires_grad)
-            for part, m in parts.items() for k, v in _numbers(m).items()}
-
-def _same_places(student, before): # after a step
-    now = _places(student)
-    for part, k in before.keys() & now.keys():
-        if before[part, k] != now[part, k]: raise ValueError(
-            f"this step cannot be recorded as a CUDA graph: {student.name}: its {part} assigns "
-            f"{k!r} anew, and a replay would go on with the old one. Change it in place, as in "
-            f"self.{k}.copy_(…), {INSTEAD}")
-
 @contextmanager
 def must_record():
     "Refuse a step that waits for the device or draws random numbers on the CPU"
@@ -130,6 +119,20 @@ def must_record():
     if _drawn_on_cpu() == before: return
     raise ValueError("this step cannot be recorded as a CUDA graph: it draws random numbers on the "
                      f"CPU, and a replay would repeat them. Draw them on the device, {INSTEAD}")
+
+# %% ../nbs/08o_graph.ipynb #places
+def _places(student)->dict: # part and name → address of each number, and whether it is trained
+    parts = dict(network=student.model, objective=student.objective)
+    return {(part, k): (v.data_ptr(), v.requires_grad)
+            for part, m in parts.items() for k, v in _numbers(m).items()}
+
+def _same_places(student, before): # after a step
+    now = _places(student)
+    for part, k in before.keys() & now.keys():
+        if before[part, k] != now[part, k]: raise ValueError(
+            f"this step cannot be recorded as a CUDA graph: {student.name}: its {part} assigns "
+            f"{k!r} anew, and a replay would go on with the old one. Change it in place, as in "
+            f"self.{k}.copy_(…), {INSTEAD}")
 
 # %% ../nbs/08o_graph.ipynb #stepgraph
 def _filled(batch, f): # `f` of the tensors of a batch
@@ -145,31 +148,6 @@ class StepGraph:
         self.graph, self.proved = torch.cuda.CUDAGraph(), False
         with own_draws(students, batch.x.device) as self.draws: self.record(step, pool)
 
-    def record(self, step, pool):
-        "Two steps that are undone, the second one observed; then the recording"
-        device = self.batch.x.device
-        main, side = torch.cuda.current_stream(device), torch.cuda.Stream(device)
-        side.wait_stream(main)
-        with torch.cuda.stream(side), undone(self.students):
-            before = torch.cuda.memory_allocated(device)
-            torch.cuda.reset_peak_memory_stats(device)
-            places = [*map(_places, self.students)]
-            step(self.batch, [])
-            for st, old in zip(self.students, places): _same_places(st, old)
-            need = torch.cuda.max_memory_allocated(device) - before
-            streams = streams_for(len(self.students), need, device)
-            with must_record(): step(self.batch, streams)
-        main.wait_stream(side)
-        if torch.__version__ < (2, 14): # from then on a recording finds them by itself
-            for draws in self.draws: self.graph.register_generator_state(draws)
-        try:
-            with torch.cuda.graph(self.graph, pool, side, capture_error_mode='thread_local'):
-                self.out = step(self.batch, streams)
-        except RuntimeError as e:
-            raise RuntimeError("recording the step as a CUDA graph failed: "
-                               f"{str(e).splitlines()[0]} ({_place(e)}). Begin again in a new "
-                               f"process, {INSTEAD}") from e
-
     def __call__(self, batch, i):
         for mine, new in zip(self.batch, batch):
             if mine is not None: mine.copy_(new)
@@ -177,15 +155,49 @@ class StepGraph:
         self.graph.replay() if self.proved else self.prove()
         return [o.clone() for o in self.out]
 
-    def prove(self):
-        "The first replay: it must move every student"
-        before = [[p.detach().clone() for p in st.params] for st in self.students]
-        self.graph.replay()
-        for st, old in zip(self.students, before):
-            if not all(map(torch.equal, st.params, old)): continue
-            raise RuntimeError(f"{st.name}: the recorded step changes none of its weights. "
-                               f"Look at its learning rate, {INSTEAD}")
-        self.proved = True
+# %% ../nbs/08o_graph.ipynb #record
+@patch
+def rehearse(self:StepGraph, step, device)->list: # the streams on which it can be recorded
+    "Two steps, the second one observed"
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    places = [*map(_places, self.students)]
+    step(self.batch, [])
+    for st, old in zip(self.students, places): _same_places(st, old)
+    need = torch.cuda.max_memory_allocated(device) - before
+    streams = streams_for(len(self.students), need, device)
+    with must_record(): step(self.batch, streams)
+    return streams
+
+@patch
+def record(self:StepGraph, step, pool):
+    "Two steps that are undone; then the recording"
+    device = self.batch.x.device
+    main, side = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    side.wait_stream(main)
+    with torch.cuda.stream(side), undone(self.students): streams = self.rehearse(step, device)
+    main.wait_stream(side)
+    if torch.__version__ < (2, 14): # from then on a recording finds them by itself
+        for draws in self.draws: self.graph.register_generator_state(draws)
+    try:
+        with torch.cuda.graph(self.graph, pool, side, capture_error_mode='thread_local'):
+            self.out = step(self.batch, streams)
+    except RuntimeError as e:
+        raise RuntimeError("recording the step as a CUDA graph failed: "
+                           f"{str(e).splitlines()[0]} ({_place(e)}). Begin again in a new "
+                           f"process, {INSTEAD}") from e
+
+# %% ../nbs/08o_graph.ipynb #prove
+@patch
+def prove(self:StepGraph):
+    "The first replay: it must move every student"
+    before = [[p.detach().clone() for p in st.params] for st in self.students]
+    self.graph.replay()
+    for st, old in zip(self.students, before):
+        if not all(map(torch.equal, st.params, old)): continue
+        raise RuntimeError(f"{st.name}: the recorded step changes none of its weights. "
+                           f"Look at its learning rate, {INSTEAD}")
+    self.proved = True
 
 # %% ../nbs/08o_graph.ipynb #graphs
 class Graphs:

@@ -9,6 +9,7 @@ __all__ = ['AFFINE', 'BATCH_NORM', 'trains_batch_norm', 'widened', 'Fed', 'Liste
 from dataclasses import dataclass
 from math import prod
 import torch, torch.nn.functional as F
+from fastcore.basics import patch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from .averages import averaged_map, part_of_map, read_otherwise
@@ -20,6 +21,8 @@ from .tokens import series_grid, token_grid, tokens_that_feed
 AFFINE = frozenset('linear conv1d conv2d conv3d batch_norm dropout flatten view reshape squeeze '
                    'unsqueeze permute transpose contiguous to float size dim '
                    '__get__ __getitem__'.split())
+
+# %% ../nbs/03e_rows.ipynb #batch-norm
 BATCH_NORM = ("the head has a batch norm in training mode, which would take its statistics over "
               "cells instead of images; put that layer into eval mode, or use a model without one "
               "after the pooling")
@@ -28,6 +31,7 @@ def trains_batch_norm(func, kwargs)->bool:
     "Is this call a batch norm in training mode?"
     return func is F.batch_norm and bool(kwargs.get('training'))
 
+# %% ../nbs/03e_rows.ipynb #single
 def widened(o):
     "Arguments of a function: half precision as single"
     if isinstance(o, Tensor): return in_single(o)
@@ -62,45 +66,51 @@ class Listener:
     @property
     def is_series(self): return self.dims == 1 and self.hw is None # a row of places, and no picture
 
-    def hear(self, func, args, kwargs, out)->Fed: # None for other calls
-        "What this call feeds to a head, if it can be one"
-        if self.tokens: self.look(func, args, out)
-        fmap = averaged_map(func, args, kwargs, out, self.part)
-        whole = part_of_map(func, args, kwargs, out)
-        if whole is not None:
-            self.part = out, whole
-            self.seen.append(tuple(whole.shape[2:]))
-        if self.probing:
-            dims = 1 if self.is_series else max(self.dims, 2)
-            self.otherwise = read_otherwise(func, args, out, dims) or self.otherwise
-        if fmap is not None: return Fed(fmap, tuple(fmap.shape[1:]))
-        found = tokens_that_feed(func, args, kwargs, out) if self.tokens else None
-        return self.from_tokens(*found, first=args[0] is not found[0]) if found else None
+# %% ../nbs/03e_rows.ipynb #look
+@patch
+def look(self:Listener, func, args, out):
+    "Note the size of the images, and of the maps that convolutions make"
+    x = args[0] if args else None
+    conv = func in (F.conv1d, F.conv2d, F.conv3d)
+    if self.hw is None and isinstance(x, Tensor) and x.ndim > 3:
+        wanted = conv if self.dims == 1 else x.ndim == self.dims+2
+        if wanted: self.hw = tuple(x.shape[2:])
+    if conv: self.seen.append(tuple(out.shape[2:]))
 
-    def look(self, func, args, out):
-        "Note the size of the images, and of the maps that convolutions make"
-        x = args[0] if args else None
-        conv = func in (F.conv1d, F.conv2d, F.conv3d)
-        if self.hw is None and isinstance(x, Tensor) and x.ndim > 3:
-            wanted = conv if self.dims == 1 else x.ndim == self.dims+2
-            if wanted: self.hw = tuple(x.shape[2:])
-        if conv: self.seen.append(tuple(out.shape[2:]))
+# %% ../nbs/03e_rows.ipynb #from-tokens
+@patch
+def from_tokens(self:Listener, tokens, # `[B,N,C]`
+                which, # is taken; None: their mean
+                first=False # do their channels come first?
+               )->Fed: # None where they have no grid
+    "What is fed by tokens, if they have a grid"
+    n, shape, takes_one = tokens.shape[1], tuple(tokens.shape[1:]), which is not None
+    grid = token_grid(n, self.hw, self.seen) if self.hw else None
+    if self.is_series: grid = series_grid(n, () if first else self.seen)
+    before = n - prod(grid) if grid else 0
+    if not grid or takes_one and not 0 <= which < before:
+        if n > 1 and takes_one:
+            self.otherwise = f'it takes one of {n} tokens without a grid'
+        return None
+    fmap = tokens[:,before:].transpose(1, 2).unflatten(2, grid)
+    return Fed(fmap, shape, tokens, own=takes_one or before > 0)
 
-    def from_tokens(self, tokens, # `[B,N,C]`
-                    which, # is taken; None: their mean
-                    first=False # do their channels come first?
-                   )->Fed: # None where they have no grid
-        "What is fed by tokens, if they have a grid"
-        n, shape = tokens.shape[1], tuple(tokens.shape[1:])
-        grid = token_grid(n, self.hw, self.seen) if self.hw else None
-        if self.is_series: grid = series_grid(n, () if first else self.seen)
-        before = n - prod(grid) if grid else 0
-        if not grid or which is not None and not 0 <= which < before:
-            if n > 1 and which is not None:
-                self.otherwise = f'it takes one of {n} tokens without a grid'
-            return None
-        fmap = tokens[:,before:].transpose(1, 2).unflatten(2, grid)
-        return Fed(fmap, shape, tokens, own=which is not None or before > 0)
+# %% ../nbs/03e_rows.ipynb #hear
+@patch
+def hear(self:Listener, func, args, kwargs, out)->Fed: # None for other calls
+    "What this call feeds to a head, if it can be one"
+    if self.tokens: self.look(func, args, out)
+    fmap = averaged_map(func, args, kwargs, out, self.part)
+    whole = part_of_map(func, args, kwargs, out)
+    if whole is not None:
+        self.part = out, whole
+        self.seen.append(tuple(whole.shape[2:]))
+    if self.probing:
+        dims = 1 if self.is_series else max(self.dims, 2)
+        self.otherwise = read_otherwise(func, args, out, dims) or self.otherwise
+    if fmap is not None: return Fed(fmap, tuple(fmap.shape[1:]))
+    found = tokens_that_feed(func, args, kwargs, out) if self.tokens else None
+    return self.from_tokens(*found, first=args[0] is not found[0]) if found else None
 
 # %% ../nbs/03e_rows.ipynb #cellrows
 class CellRows(TorchFunctionMode):
@@ -119,33 +129,42 @@ class CellRows(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if self.passed and self.rows is not None and trains_batch_norm(func, kwargs):
-            raise ValueError(BATCH_NORM)
-        if not (self.passed and self.autocast): out = func(*args, **kwargs)
-        else:
-            with without_autocast(self.fmap.device): out = func(*widened(args), **widened(kwargs))
+        out = self.compute(func, args, kwargs)
         fed = self.listener.hear(func, args, kwargs, out)
-        if fed is not None and self.is_same(fed): return self.fill(fed, func, args, kwargs, out)
-        if fed is not None: self.count[fed.shape] = self.count.get(fed.shape, 0) + 1
-        if fed is None or self.passed:
-            self.after.append(getattr(func, '__name__', '?'))
-            return out
-        self.fed, self.after, self.place = fed, [], (fed.shape, self.count[fed.shape])
-        return self.fill(fed, func, args, kwargs, out)
+        if fed is not None:
+            if self.is_same(fed): return self.fill(fed, func, args, kwargs, out)
+            self.count[fed.shape] = self.count.get(fed.shape, 0) + 1
+            if not self.passed:
+                self.fed, self.after, self.place = fed, [], (fed.shape, self.count[fed.shape])
+                return self.fill(fed, func, args, kwargs, out)
+        self.after.append(getattr(func, '__name__', '?'))
+        return out
 
-    def is_same(self, fed):
-        "Is this one more token of the tokens that were read last?"
-        known = self.fed.tokens if self.fed else None
-        return fed.own and known is not None and fed.tokens is known
+# %% ../nbs/03e_rows.ipynb #compute
+@patch
+def compute(self:CellRows, func, args, kwargs):
+    "What the function returns; behind the place in single precision, and with no batch norm"
+    if self.passed and self.rows is not None and trains_batch_norm(func, kwargs):
+        raise ValueError(BATCH_NORM)
+    if not (self.passed and self.autocast): return func(*args, **kwargs)
+    with without_autocast(self.fmap.device): return func(*widened(args), **widened(kwargs))
 
-    def fill(self, fed, func, args, kwargs, out):
-        "What the head gets to see, if this is its place"
-        if self.place != self.wanted: return out
-        self.passed = True
-        if self.rows is None:
-            if not self.autocast: return out
-            with without_autocast(out.device): return func(*widened(args), **widened(kwargs))
-        vectors = fed.vectors(out, widened if self.autocast else lambda o: o)
-        rows = self.rows.to(vectors.dtype).expand(len(vectors), -1, -1)
-        with without_autocast(vectors.device): cells = torch.bmm(rows, vectors)
-        return cells.reshape(-1, *out.shape[1:])
+@patch
+def is_same(self:CellRows, fed)->bool:
+    "Is this one more token of the tokens that were read last?"
+    known = self.fed.tokens if self.fed else None
+    return fed.own and known is not None and fed.tokens is known
+
+# %% ../nbs/03e_rows.ipynb #fill
+@patch
+def fill(self:CellRows, fed, func, args, kwargs, out):
+    "What the head gets to see, if this is its place"
+    if self.place != self.wanted: return out
+    self.passed = True
+    if self.rows is None:
+        if not self.autocast: return out
+        with without_autocast(out.device): return func(*widened(args), **widened(kwargs))
+    vectors = fed.vectors(out, widened if self.autocast else lambda o: o)
+    rows = self.rows.to(vectors.dtype).expand(len(vectors), -1, -1)
+    with without_autocast(vectors.device): cells = torch.bmm(rows, vectors)
+    return cells.reshape(-1, *out.shape[1:])

@@ -10,6 +10,7 @@ import warnings
 from math import prod
 from dataclasses import replace
 import torch
+from fastcore.basics import patch
 from torch import nn
 from .core import free_bytes
 from .decoupling import Scorer
@@ -74,60 +75,74 @@ class Teacher:
         new = tuple(dict.fromkeys([*self.layers, *layers]))
         if new != self.layers: self.layers, self.scorers = new, None
 
-    def choose(self, x):
-        "A scorer for each pass that is needed"
-        try: usual = weights_of_cells(self.model, x, *USUAL)
-        except ValueError: usual = None # it cannot score cells
-        alone = ALONE if usual and self._shows_cells(x) else None # apart from the usual pass
-        self.source = {k: USUAL if k != alone and self._is_among(usual, k, x) else k
-                       for k in self.wanted}
-        if self.speed.fold:
-            self.quick = folded(self.model, x[:2], self.layers)
-            if self.speed.precision == 'bf16':
-                self.quick = half_stored(self.quick, x[:2], self.speed.autocast(self.device))
-        self.scorers = {k: scorer_of(self.quick, *k) for k in self.source.values()}
+# %% ../nbs/08m_teacher.ipynb #choose
+@patch
+def choose(self:Teacher, x):
+    "A scorer for each pass that is needed"
+    try: usual = weights_of_cells(self.model, x, *USUAL)
+    except ValueError: usual = None # it cannot score cells
+    alone = ALONE if usual and self._shows_cells(x) else None # apart from the usual pass
+    self.source = {k: USUAL if k != alone and self._is_among(usual, k, x) else k
+                   for k in self.wanted}
+    if self.speed.fold: self._fold(x[:2])
+    self.scorers = {k: scorer_of(self.quick, *k) for k in self.source.values()}
 
-    def _is_among(self, usual, cells, x)->bool: # are these cells among the usual ones?
-        if usual is None: return False
-        own = weights_of_cells(self.model, x, *cells)
-        return all(m in usual and torch.allclose(w, usual[m]) for m, w in own.items())
+@patch
+def _is_among(self:Teacher, usual, cells, x)->bool: # are these cells among the usual ones?
+    if usual is None: return False
+    own = weights_of_cells(self.model, x, *cells)
+    return all(m in usual and torch.allclose(w, usual[m]) for m, w in own.items())
 
-    def _shows_cells(self, x)->bool: # a layer that is looked at, in the usual pass?
-        if not self.layers: return False
-        how = self.layers, self.device, self.speed
-        return bool(layers_of_cells(scores(self.model, Scorer(self.model, *USUAL), x[:2], *how)))
+@patch
+def _shows_cells(self:Teacher, x)->bool: # a layer that is looked at, in the usual pass?
+    if not self.layers: return False
+    how = self.layers, self.device, self.speed
+    return bool(layers_of_cells(scores(self.model, Scorer(self.model, *USUAL), x[:2], *how)))
 
-    @torch.no_grad()
-    def __call__(self, batch)->dict: # kind of cells → `Scores`
-        said = self._said(batch)
-        if batch.strong is None: return said
-        of_strong = self._said(batch._replace(x=batch.strong))
-        for k, s in said.items(): s.strong = of_strong[k]
-        return said
+@patch
+def _fold(self:Teacher, x): # what makes the passes
+    self.quick = folded(self.model, x, self.layers)
+    if self.speed.precision == 'bf16':
+        self.quick = half_stored(self.quick, x, self.speed.autocast(self.device))
 
-    def _said(self, batch):
-        x = to_model(batch.x, self.model)
-        if self.scorers is None: self.choose(x)
-        said = {k: scores(self.quick, scorer, x, self.layers, self.device, self.speed)
-                for k, scorer in self.scorers.items()}
-        said = {k: scores_of_all(s, len(batch.y)) for k, s in said.items()}
-        for s in said.values(): self.broken |= ~s.logits.isfinite().all()
-        return {k: self._part(said[source], source, k) for k, source in self.source.items()}
+# %% ../nbs/08m_teacher.ipynb #answer
+@patch
+def __call__(self:Teacher, batch)->dict: # kind of cells → `Scores`
+    with torch.no_grad():
+        answer = self._answer(batch)
+        if batch.strong is None: return answer
+        of_strong = self._answer(batch._replace(x=batch.strong))
+        for k, s in answer.items(): s.strong = of_strong[k]
+        return answer
 
-    def _part(self, s, source, cells):
-        same = cells[0] in ((), source[0]) # the scales of the pass, or no cells at all
-        return s if same else part_of(s, cells[0])
+@patch
+def _answer(self:Teacher, batch)->dict: # kind of cells → `Scores`
+    x = to_model(batch.x, self.model)
+    if self.scorers is None: self.choose(x)
+    how = self.layers, self.device, self.speed
+    passes = {k: scores(self.quick, scorer, x, *how) for k, scorer in self.scorers.items()}
+    passes = {k: scores_of_all(s, len(batch.y)) for k, s in passes.items()}
+    for s in passes.values(): self.broken |= ~s.logits.isfinite().all()
+    return {k: self._part(passes[source], source, k) for k, source in self.source.items()}
 
-    def fault(self)->str:
-        "What is wrong with it, if anything"
-        if not self.broken: return ''
-        return ('The cause is the teacher: some of its scores are NaN or +∞. '
-                'Look at its weights, and at the images: they have to be finite.')
+@patch
+def _part(self:Teacher, s, source, cells)->Scores: # of a pass
+    same = cells[0] in ((), source[0]) # the scales of the pass, or no cells at all
+    return s if same else part_of(s, cells[0])
 
-    def compile(self):
-        "Let the scorers be compiled at their first call, if no layer in between is looked at"
-        if self.layers: return
-        self.scorers = {k: self.speed.compiled(scorer) for k, scorer in self.scorers.items()}
+# %% ../nbs/08m_teacher.ipynb #fault
+@patch
+def fault(self:Teacher)->str:
+    "What is wrong with it, if anything"
+    if not self.broken: return ''
+    return ('The cause is the teacher: some of its scores are NaN or +∞. '
+            'Look at its weights, and at the images: they have to be finite.')
+
+@patch
+def compile(self:Teacher):
+    "Let the scorers be compiled at their first call, if no layer in between is looked at"
+    if self.layers: return
+    self.scorers = {k: self.speed.compiled(scorer) for k, scorer in self.scorers.items()}
 
 # %% ../nbs/08m_teacher.ipynb #check-map
 def check_map(who, scorer, scales):
@@ -144,6 +159,7 @@ def check_map(who, scorer, scales):
         warnings.warn(f"{who}: the last feature map has {places} places, so that the {cells} cells "
                       f"of scale {m} repeat each other")
 
+# %% ../nbs/08m_teacher.ipynb #check-memory
 def check_memory(who, scales, bs, device, dims=2):
     "Refuse scales whose Gram matrices would need more memory than there is"
     tensors = 5 # cosines, softmax, gradient and what lies between, in single precision
