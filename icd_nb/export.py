@@ -13,7 +13,7 @@ import torch
 from fastcore.basics import patch
 from safetensors.torch import load_file
 from torch import nn
-from .core import check_choice, generator
+from .core import check_choice, check_place, generator
 from .logits import main_logits
 from .extras import optional
 from .files import moved, writing
@@ -27,9 +27,15 @@ from .student import Student
 from .weights import copied, not_finite_weights, save_weights
 
 # %% ../nbs/08t_export.ipynb #plain-copy
+_SHARED_OUT = nn.DataParallel, nn.parallel.DistributedDataParallel
+
+def _inside(model): # the network in what compiles it, or divides its images among GPUs
+    if isinstance(model, _SHARED_OUT): return _inside(model.module)
+    return _inside(model._orig_mod) if hasattr(model, '_orig_mod') else model
+
 def plain_copy(model:nn.Module)->nn.Module:
     "A copy on the CPU, in eval mode, without what makes training fast"
-    net = copied(model).to('cpu', memory_format=torch.contiguous_format).eval()
+    net = copied(_inside(model)).to('cpu', memory_format=torch.contiguous_format).eval()
     for m in net.modules():
         if type(m) is FullConv2d: m.__class__ = nn.Conv2d
     return net.requires_grad_(False)
@@ -54,19 +60,31 @@ def _recording(net, path): # PyTorch shows a page of its inner code where it can
         "`if z.sum() > 0`, nor leave PyTorch: write torch.where(condition, a, b), or keep the "
         "weights alone in a .safetensors file") from None
 
+def _scores(out): return out if isinstance(out, torch.Tensor) else main_logits(out)
+
+class _LogitsAlone(nn.Module): # of a network with several outputs
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+    def forward(self, x): return _scores(self.net(x))
+
+def _recorded(net, x): # what is recorded of a network
+    return net if isinstance(net(x), torch.Tensor) else _LogitsAlone(net).eval()
+
 def _write_torch(net, x, path, images):
     more = {IMAGES: json.dumps(images)} if images else {}
     whole = io.BytesIO() # on a full disk PyTorch's own writer ends the process
     with _recording(net, path):
-        program = torch.export.export(net, (x,), dynamic_shapes=_any_batch(x))
+        program = torch.export.export(_recorded(net, x), (x,), dynamic_shapes=_any_batch(x))
     torch.export.save(program, whole, extra_files=more)
     path.write_bytes(whole.getbuffer())
 
 def _write_onnx(net, x, path, images):
     for name in ('onnxscript', 'onnxruntime'): optional(name, 'onnx', 'an ONNX file')
     with _recording(net, path):
-        program = torch.onnx.export(net, (x,), dynamo=True, dynamic_shapes=_any_batch(x),
-                                    input_names=['images'], output_names=['logits'], verbose=False)
+        program = torch.onnx.export(_recorded(net, x), (x,), dynamo=True, verbose=False,
+                                    input_names=['images'], output_names=['logits'],
+                                    dynamic_shapes=_any_batch(x))
     if images: program.model.metadata_props['images'] = json.dumps(images)
     program.save(str(path), external_data=False)
 
@@ -87,8 +105,6 @@ _READ = dict(safetensors=_read_safetensors, onnx=_read_onnx, # what a file says 
              torch=lambda net, x, path: torch.export.load(path).module()(x))
 
 # %% ../nbs/08t_export.ipynb #check-file
-def _scores(out): return out if isinstance(out, torch.Tensor) else main_logits(out)
-
 def check_file(path, format:str, net:nn.Module, x:torch.Tensor): # images `[B,3,H,W]`
     "A `ValueError` unless the file says of `x` what `net` says"
     want = _scores(net(x))
@@ -131,8 +147,8 @@ def export_model(model:nn.Module, path, # ends in `.safetensors`, `.onnx` or `.p
     if not torch.equal(a, b) and not torch.allclose(a, b, 1e-3, 1e-3, True): raise ValueError(
         f"{path.name} is not written: {type(net).__name__} says something else of the same images "
         "each time, as one that draws random numbers; let it draw in training alone")
+    check_place(path, 'export_model: path')
     with torch.no_grad(), writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as d:
             new = Path(d)/path.name
             _WRITE[format](copied(net), x[:2], new, images)

@@ -114,7 +114,11 @@ class AtSize(nn.Module):
 # %% ../nbs/02j_libraries.ipynb #pretraining
 def pretraining(name:str)->dict: # `size`, `mean`, `std`; empty where nothing is known
     "The images that the pre-trained weights of a network were trained on"
-    library, own = name.split('/', 1)
+    library, own = library_of(name), name.partition('/')[2]
+    if library == 'hub': return {}
+    if not library: raise ValueError(
+        f"{name!r} of the zoo has no pre-trained weights: leave pretrained out, or take a network "
+        "of a library, such as 'torchvision/resnet50'")
     if library == 'timm':
         cfg = _timm().get_pretrained_cfg(own)
         return dict(size=cfg.input_size[-1], mean=cfg.mean, std=cfg.std) if cfg else {}

@@ -142,8 +142,8 @@ def text(value)->str:
     return str(value)
 
 def path_text(value)->str:
-    "A path or a name; a leading `~` is the home folder, as in a shell"
-    path = os.path.expanduser(text(value))
+    "A path or a name, also one of digits as a number; a leading `~` is the home folder"
+    path = os.path.expanduser(text(str(value) if type(value) is int else value))
     if path == '~' or path.startswith('~/'):
         raise ValueError('there is no home folder here; write the whole path')
     return possible(path)

@@ -11,6 +11,7 @@ import nbformat
 from papermill import execute_notebook
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
+from .bundle import notebook_parameters
 from .core import check_place
 from .files import atomic_write
 from .params import path_of
@@ -68,6 +69,11 @@ def _value(text): # a number, None or a bool as what it is, as papermill reads i
     except (SyntaxError, ValueError): return text
     return value if value is None or isinstance(value, (int, float)) else text
 
+def _values(path, given): # what the texts stand for, by the types of the notebook's parameters
+    names = [o.name for o in notebook_parameters(path) if o.type == 'str']
+    as_they_are = {name: given[name] for name in names if given.get(name, 'None') != 'None'}
+    return {name: _value(text) for name, text in given.items()} | as_they_are
+
 def run_notebook(path, # of a notebook
                  out, # where the page is written
                  given:dict # its parameters, as texts
@@ -76,9 +82,8 @@ def run_notebook(path, # of a notebook
     out = path_of(out, '--out')
     if not out.parent.is_dir(): raise ValueError(f"--out {out}: there is no folder {out.parent}")
     if is_first(): check_place(out, '--out')
-    given = {name: _value(text) for name, text in given.items()}
-    page = execute_notebook(str(path), None, given, engine_name='icd_nb', progress_bar=False,
-                            start_timeout=600)
+    page = execute_notebook(str(path), None, _values(path, given), engine_name='icd_nb',
+                            progress_bar=False, start_timeout=600)
     if not is_first(): return # one of several processes writes the page
     with atomic_write(out) as new: nbformat.write(page, new)
     print(f'{out} holds the page, with its pictures')

@@ -14,7 +14,7 @@ from torch import nn
 from .checkpoint import KEPT
 from .core import atomic_write, check_place
 from .data import load_data
-from .export import FORMATS, IMAGES
+from .export import FORMATS, IMAGES, _scores
 from .extras import optional
 from .hub import WEIGHTS, hub_images
 from .models import create_model, load_weights, made_like
@@ -28,7 +28,7 @@ class Program(nn.Module):
     def __init__(self, run): # a function of images `[B,3,H,W]`
         super().__init__()
         self.run = run
-    def forward(self, x): return self.run(x.cpu()).to(x.device)
+    def forward(self, x): return _scores(self.run(x.cpu())).to(x.device)
 
 def _from_torch(path):
     more = {IMAGES: ''}

@@ -116,10 +116,11 @@ def _rivals(obj, want, kept)->str: # a sentence about other weights that would f
 def find_weights(obj, want:dict # name → shape
                 )->tuple: # weights, what was left out (a sentence, or '')
     "The weights in a checkpoint that fit a network; where none fit, those that come nearest"
-    best, score = (unwrap(obj), ''), -1
+    best, score = (unwrap(obj), ''), (0, 0, 0)
     for at, prefix, inner, names in _views(obj, want):
         fits, more, misfits = _fit(inner, want)
-        if fits - len(misfits) > score: best, score = (inner, ''), fits - len(misfits)
+        near = fits, len(inner.keys() & want.keys()), -len(misfits)
+        if near > score: best, score = (inner, ''), near
         if fits < len(want) or misfits: continue
         kept = {k: v for k, v in inner.items() if k in want or counts_steps(k)}
         left_out = _report(at, prefix, [k for k in names if not k.startswith(prefix)] + more)

@@ -11,6 +11,7 @@ import warnings
 from itertools import chain
 from pathlib import Path
 import matplotlib.pyplot as plt, torch, torch.nn as nn
+from matplotlib.backend_bases import FigureCanvasBase
 from ..core import atomic_write, check_choice, check_place, get_device
 from ..data import load_data
 from ..params import as_it_is, checked, is_a, network, whole_number
@@ -21,7 +22,7 @@ from .clusters import cluster_layers, k_medoids, suggest_k
 from .points import CHOICES, HintPoints
 from .similarity import (METRICS, MeansNothing, layer_similarity, linear_cka,
                                      minibatch_cka, r2_cca, rbf_cka)
-from ..models import create_model, load_weights
+from ..models import MODELS, check_model, create_model, load_weights
 
 # %% ../../nbs/08_hints.ipynb #face-names
 _all_ = ['linear_cka', 'rbf_cka', 'r2_cca', 'METRICS', 'MeansNothing',
@@ -109,6 +110,17 @@ def _save_picture(fig, path):
 _NO_WEIGHTS = ("give the teacher's weights: --checkpoint FILE; "
                "a network that has learnt nothing has no hints to give")
 
+def _check_asked(model, layers, k, metric, how, n, bs, picture): # before the data are fetched
+    check_choice(metric, (*METRICS, 'minibatch_cka'), 'metric')
+    check_choice(how, CHOICES, 'choice of points')
+    for name, v in dict(k=1 if k is None else k, n=n, bs=bs).items():
+        checked(v, as_it_is(whole_number()), f'--{name}')
+    ends = [f'.{o}' for o in sorted(FigureCanvasBase.filetypes)]
+    if picture: check_choice(Path(picture).suffix.lower() or '.png', ends, 'end of --picture')
+    if not layers or check_model(model) not in MODELS: return
+    with torch.device('meta'): known = dict(create_model(model, image_size=64).named_modules())
+    for name in layers: check_choice(name, [o for o in known if o], 'layer')
+
 def write_hints(model:str='resnet56', # teacher: a name of the zoo
                 checkpoint:str=None, # its weights, a file that `icd_nb.models` can load
                 dataset:str='cifar100', # a name, a folder or a .npz file
@@ -126,14 +138,15 @@ def write_hints(model:str='resnet56', # teacher: a name of the zoo
     "Choose hint points of a teacher by clustering its layers (PURSUhInT)"
     if not checkpoint: raise ValueError(_NO_WEIGHTS)
     for o, what in ((out, '--out'), (picture, '--picture')): o and check_place(o, what)
+    names = [name.strip() for name in layers.split(',')] if layers else None
+    _check_asked(model, names, k, metric, how, n, bs, picture)
     data = load_data(dataset, data_dir)
     net = create_model(model, data.num_classes, image_size=data.augment.size)
     net = load_weights(net, checkpoint).to(get_device(device))
-    names = [name.strip() for name in layers.split(',')] if layers else None
     with warnings.catch_warnings():
         warnings.simplefilter('error', MeansNothing)
         hints = select_hints(net, data, k, metric, names, how, name=model, seed=seed, n=n, bs=bs)
     hints.source |= dict(data=data.name, checkpoint=Path(checkpoint).name)
     hints.save(out)
     if picture: _save_picture(hints.plot(), picture)
-    print(hints, f'written to {Path(out).name}', sep='\n')
+    print(hints, f'written to {out}', sep='\n')

@@ -187,6 +187,8 @@ def fill_or_plan(ledger:Ledger, p:dict, notebook:str)->str: # Markdown: what is 
         runs, done = _fill(ledger, p, lab, runs)
         if not done: print('the rest is for the next time: run the same again')
     elif p.get('scales') == AUTO: print("until it is run, the scales are the pairs' own")
+    if not any(o.is_dir() for o in ledger.folders):
+        print(f'there is no folder {ledger.path} with results yet: this command makes it')
     print(command(notebook, p))
     return plan_table(plan(runs, has_result(ledger.to_frame(fresh=True), precision)))
 
