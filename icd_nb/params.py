@@ -74,8 +74,7 @@ def as_it_is(read):
 
 above_0, from_0 = as_it_is(number()), as_it_is(number(strict=False))
 
-def is_a(kind:type, what:str # the kind, in words
-        ):
+def is_a(kind:type, what:str): # the kind, in words
     "A reader of values of one kind"
     def check(value):
         if isinstance(value, kind): return value
@@ -142,8 +141,8 @@ def text(value)->str:
     return str(value)
 
 def path_text(value)->str:
-    "A path or a name, also one of digits as a number; a leading `~` is the home folder"
-    path = os.path.expanduser(text(str(value) if type(value) is int else value))
+    "A path or a name; a leading `~` is the home folder, as in a shell"
+    path = os.path.expanduser(text(value))
     if path == '~' or path.startswith('~/'):
         raise ValueError('there is no home folder here; write the whole path')
     return possible(path)
@@ -227,8 +226,7 @@ PARAMETERS = dict(
     workers=maybe(workers_of))
 
 def check_parameter(name:str, value, # as it arrived
-                    known:dict=PARAMETERS # name → reader
-                   ):
+                    known:dict=PARAMETERS): # name → reader
     "One parameter as a value"
     return checked(value, known[name], f'parameter {name}')
 
@@ -243,7 +241,9 @@ def check_parameters(variables:dict, # `globals()` of the notebook
                      known:dict=PARAMETERS # name → reader
                     )->dict: # the values of all `known`
     "The parameters of a notebook as values, or an error that names the nearest right name"
-    for name in _given_names(variables): check_choice(name, known, 'parameter')
+    given = _given_names(variables)
+    for name in given: check_choice(name, known, 'parameter')
     for name in known:
         if name not in variables: raise ValueError(f"the parameter {name} is missing")
-    return {name: check_parameter(name, variables[name], known) for name in known}
+    typed = {name: str(o) for name in given if type(o := variables.get(name)) is int}
+    return {name: check_parameter(name, (variables | typed)[name], known) for name in known}
