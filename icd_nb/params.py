@@ -149,7 +149,7 @@ def path_text(value)->str:
 
 def path_of(value, what:str)->Path: # such as `load_npz: path`
     "A path that was given from Python"
-    return Path(checked(value, path_text, what))
+    return Path(checked(checked(value, text, what), path_text, what)) # and no number
 
 def yes_or_no(value)->bool:
     "`true` or `false`, in any spelling of the case"
