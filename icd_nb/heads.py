@@ -112,18 +112,24 @@ def find_head(model:nn.Module, # in eval mode
 # %% ../nbs/03h_heads.ipynb #check-head
 def check_head(model, x, head:Head, z): # z: the model's logits `[B,K]`
     "A `ValueError` unless the head scores each row by itself, the whole map's as the model does"
+    def scored(x):
+        with CellRows(head.place, head.rows, dims=x.ndim-2): return main_logits(model(x))
     def refuse(why):
         return ValueError(f"{type(model).__name__}: what follows its last average "
                           f"over a feature map cannot score cells ({why}; {KNOWN})")
-    try:
-        with CellRows(head.place, head.rows, dims=x.ndim-2): rows = main_logits(model(x))
-    except RuntimeError as e: raise refuse(f"more than its rows go through the head: {e}") from e
+    try: rows = scored(x)
+    except RuntimeError as e: raise refuse(
+        f"more than its rows go through the head: {e}; a head that reshapes to the number of "
+        "images, as x.view(x.size(0), -1) does, takes rows if it says x.flatten(1)") from e
     n = len(head.rows)*len(x)
     if len(rows) != n: raise refuse(f"{n} rows went in, {len(rows)} came out")
     off = (rows.unflatten(0, (len(x), -1))[:,0] - z).abs().max()
     eps = 1e-3 if z.dtype in (torch.float32, torch.float64) else .1
     if off > eps*z.abs().max():
         raise refuse(f"its logits for whole images would be off by {off:.2g}")
+    off = (scored(x[:1]) - rows[:len(head.rows)]).abs().max()
+    if off > eps*rows.abs().max():
+        raise refuse(f"its logits for a cell change by {off:.2g} with the images beside it")
 
 # %% ../nbs/03h_heads.ipynb #check-explicit
 def explicit_head(model, x, named:ExplicitHead, scales)->Head: # `x` as for `find_head`

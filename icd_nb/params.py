@@ -149,7 +149,7 @@ def path_text(value)->str:
 
 def path_of(value, what:str)->Path: # such as `load_npz: path`
     "A path that was given from Python"
-    return Path(checked(checked(value, text, what), path_text, what)) # and no number
+    return Path(checked(value, path_text, what))
 
 def yes_or_no(value)->bool:
     "`true` or `false`, in any spelling of the case"
