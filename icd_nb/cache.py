@@ -65,12 +65,14 @@ def scales_to_keep(model, x, scales)->tuple:
 # %% ../nbs/09a_cache.ipynb #cachedteacher
 class CachedTeacher:
     "A teacher whose scores of every view of every image are looked up, in place of a live one"
-    def __init__(self, model, data, scales, keep,
+    def __init__(self, given, # the network as its owner has it
+                 model, # the copy of it that gave the scores
+                 data, scales, keep,
                  table, # `[V,N,1+P,K]`
                  device):
-        self.model, self.data, self.device = model, data, device
+        self.given, self.model, self.data, self.device = given, model, data, device
         self.scales, self.keep, self.table = scales, keep, table
-        self.weights = model_fingerprint(model)
+        self.weights = model_fingerprint(given)
 
     def watch(self, layers):
         if not layers: return
@@ -79,7 +81,7 @@ class CachedTeacher:
 
     def check(self, data):
         "Refuse other images, another recipe or another network than those whose scores are kept"
-        if model_fingerprint(self.model) != self.weights:
+        if model_fingerprint(self.given) != self.weights:
             raise ValueError("the cached teacher was trained on after its scores were kept: "
                              "cache it again")
         if data.fingerprint == self.data.fingerprint: return
@@ -109,6 +111,7 @@ def fits(size:int, # bytes
 def settle(self:CachedTeacher, device:torch.device)->CachedTeacher:
     "The table on the GPU that trains, if it fits there; else in host memory"
     self.device = device
+    self.model.to(device) # terms may look at it before the first step
     if self.table.device == device: return self
     if fits(self.table.nbytes, device): self.table = self.table.to(device)
     elif self.table.device.type != 'cpu': self.table = self.table.cpu()
@@ -169,11 +172,11 @@ def cache_teacher(model:nn.Module, data, # an `ImageData`
     speed, data = speed.on(device), data.settle(device)
     scales = parse_scales(scales) if scales else ()
     with speed.running(device):
-        table, keep = _filled(model, data, scales, path, device, dtype, speed, bs)
-    return CachedTeacher(model, data, scales, keep, table, device).settle(device)
+        net = speed.place(copied(model), device)
+        table, keep = _filled(net, data, scales, path, device, dtype, speed, bs)
+    return CachedTeacher(model, net, data, scales, keep, table, device).settle(device)
 
 def _filled(model, data, scales, path, device, dtype, speed, bs)->tuple: # table, scales that it has
-    given, model = model, speed.place(copied(model), device)
     views = all_views(data.augment, data.hw).to(device)
     few = crop(data.train_x[:2].to(device), views[:2], data.augment)
     few = to_model(few, model)
@@ -181,7 +184,7 @@ def _filled(model, data, scales, path, device, dtype, speed, bs)->tuple: # table
     with eval_mode(model): keep = scales_to_keep(model, few, scales)
     cells = n_cells(keep) if keep else 0
     shape = (len(views), len(data.train_y), 1+cells, data.num_classes)
-    about = dict(data=data.fingerprint, teacher=model_fingerprint(given), keep=list(keep),
+    about = dict(data=data.fingerprint, teacher=model_fingerprint(model), keep=list(keep),
                  precision=speed.precision)
     with alone(path) if path else nullcontext(), eval_mode(model):
         table, todo, store = _table_at(path, shape, dtype, about, device)

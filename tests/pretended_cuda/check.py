@@ -95,8 +95,10 @@ def cached(on_host):
     if on_host: cache.fits = lambda *args: False
     try:
         def make():
-            t = cache_teacher(teacher(), data, device='cuda:1', speed=Speed('fp32'))
+            given = teacher()
+            t = cache_teacher(given, data, device='cuda:1', speed=Speed('fp32'))
             assert t.table.device.type == ('cpu' if on_host else 'cuda')
+            assert str(device_of(given)) == 'cpu' and str(device_of(t.model)) == 'cuda:1' # terms look at the copy
             return t
         return compare(['icd_kd'], 'cuda:1', teacher=make)
     finally: cache.fits = real
