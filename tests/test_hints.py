@@ -33,6 +33,9 @@ def few(N, C):
     if N >= 3*C: return nullcontext()
     return pytest.warns(MeansNothing, match='means nothing') if N <= C + 1 else pytest.warns(UserWarning, match='by chance')
 
+FEW = pytest.mark.filterwarnings('ignore:.*_cka of .*by chance')     # few images, on purpose
+
+@FEW
 @pytest.mark.parametrize('N,C1,C2', [(2,1,1), (2,5,3), (3,2,7), (10,10,10), (50,3,80), (64,64,1), (200,17,33), (200,300,5)])
 @pytest.mark.parametrize('shift', [0., 1e4])
 def test_similarities_equal_numpy(N, C1, C2, shift):
@@ -42,6 +45,7 @@ def test_similarities_equal_numpy(N, C1, C2, shift):
     with few(N, max(C1, C2)): assert abs(r2_cca(X, Y) - numpy_r2_cca(X.numpy(), Y.numpy())) < 1e-8
     for f in (.3, .5, 1.): assert abs(rbf_cka(X, Y, f) - numpy_kernel_cka(X.numpy(), Y.numpy(), f)) < 1e-8
 
+@FEW
 @pytest.mark.parametrize('metric', METRICS)
 def test_map_is_the_pairs(metric):
     layers = [rand(90, c, seed=c) @ rand(c, c, seed=9) for c in (1, 4, 120 if 'cka' in metric else 20, 30)] + [torch.ones(90, 3)]
@@ -51,6 +55,7 @@ def test_map_is_the_pairs(metric):
         for b in range(5): assert abs(S[a,b] - f(layers[a], layers[b])) < 1e-10
     assert (S.diagonal()[:4] - 1).abs().max() < 1e-12 and (S[4] == 0).all()
 
+@FEW
 @pytest.mark.parametrize('metric', METRICS)
 def test_invariances(metric):
     f = getattr(hints, metric)
@@ -85,6 +90,23 @@ def test_few_images_are_said(N, kind):
             select_hints(net, given, 2)
         assert [o.category for o in said] == ([kind] if kind else [])
         if kind: assert f"{N} images in the 32 channels of layer '3'" in str(said[0].message) and 'at least 96 images' in str(said[0].message)
+
+@pytest.mark.parametrize('metric', ('linear_cka', 'rbf_cka'))
+def test_what_cka_has_by_chance_is_said(metric):
+    "The number in the warning is the mean over shuffled images; with enough images nothing is said"
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 64, 3), nn.ReLU())
+    images = torch.randn(4000, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    X, Y = rand(24, 40), rand(24, 60, seed=1)
+    with pytest.warns(UserWarning, match=metric + " of 24 images: layers 'X' and 'Y' would reach") as said: value = getattr(hints, metric)(X, Y)
+    told = float(str(said[0].message).split('reach ')[1].split()[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        shuffled = [getattr(hints, metric)(X, Y[torch.randperm(24, generator=torch.Generator().manual_seed(i))]) for i in range(300)]
+    assert abs(torch.stack(shuffled).mean() - told) < .01 and abs(value - told) < .05
+    with pytest.warns(UserWarning, match="of 20 images: layers '1' and '3' would reach"): select_hints(net, images[:20], 2, metric)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        select_hints(net, images, 2, metric)
 
 def test_float32_rank():
     "A channel that is a sum of others in float32 adds no direction"

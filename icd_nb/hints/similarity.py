@@ -80,6 +80,7 @@ def orthonormal(X, # features `[N,C]`
 
 # %% ../../nbs/07f_similarity.ipynb #check-enough
 _ENOUGH = 3 # images per channel; below, a third of R²-CCA or more is chance
+_UNBIASED = "or compare by `minibatch_cka`, on which few images put no bias"
 
 class MeansNothing(UserWarning):
     "A number that does not depend on what it was computed from"
@@ -89,8 +90,7 @@ def _check_enough(Xs:dict): # name → features `[N,C]`
     name, X = max(Xs.items(), key=lambda o: o[1].shape[1])
     N, C = X.shape
     seen = f"R²-CCA of {N} images in the {C} channels of layer {name!r}"
-    todo = (f"take at least {_ENOUGH*C} images, or compare by `minibatch_cka`, "
-            "on which few images put no bias")
+    todo = f"take at least {_ENOUGH*C} images, {_UNBIASED}"
     if C >= N - 1:
         why = "means nothing: they span every direction there is, and noise gives the same"
         warnings.warn(f"{seen} {why}; {todo}", MeansNothing, stacklevel=3)
@@ -107,8 +107,8 @@ def _mean_sq_correlations(Xs, # features, `[N,C]` each
 # %% ../../nbs/07f_similarity.ipynb #rbf-products
 def _rbf_products(Xs, # centred features, `[N,C]` each; an iterator will do
                   bandwidth=0.5, # σ as a fraction of the median distance
-                  tile=500)->torch.Tensor: # `[L,L]`
-    "The inner products of all pairs of centred rbf kernels, by tiles"
+                  tile=500): # rows and columns held at one time
+    "Inner products of all pairs of centred rbf kernels `[L,L]`, and their traces `[L]`, by tiles"
     def factors(X):
         A, B = distance_factors(X)
         mean, median = 2*X.square().sum()/len(X), median_sq_distance(X, tile)
@@ -117,7 +117,7 @@ def _rbf_products(Xs, # centred features, `[N,C]` each; an iterator will do
     left, right = zip(*map(factors, Xs))
     sums, rows = _tile_products(left, right, torch.exp_, tile)
     N, total = rows.shape[1], rows.sum(1)
-    return sums - 2/N*rows@rows.T + total[:,None]*total/N**2
+    return sums - 2/N*rows@rows.T + total[:,None]*total/N**2, N - total/N
 
 # %% ../../nbs/07f_similarity.ipynb #check-features
 def _as_table(X, name):
@@ -160,6 +160,31 @@ def _cosines(H, # inner products `[L,L]`
     n = H.diagonal().clamp_min(0).sqrt()
     return H/(n*n[:,None]).clamp_min(1e-300)
 
+# %% ../../nbs/07f_similarity.ipynb #kernel-products
+def _kernel_products(Xs, metric, bandwidth): # features, `[N,C]` each; σ of `rbf_cka`
+    "`⟨K,L⟩` for all pairs of centred Gram matrices `[L,L]`, and their traces `[L]`"
+    Xs = (X/X.abs().amax().clamp_min(1e-300) for X in map(centred_features, Xs))
+    if metric == 'rbf_cka': return _rbf_products(Xs, bandwidth)
+    Xs = [*Xs]
+    return cross_norms(Xs), torch.stack([X.square().sum() for X in Xs])
+
+# %% ../../nbs/07f_similarity.ipynb #by-chance
+def _by_chance(H, traces, N): # inner products `[L,L]`, traces `[L]`; number of images
+    "The mean CKA `[L,L]` over all orders of one layer's images"
+    spread = traces/H.diagonal().clamp_min(1e-300).sqrt()
+    return spread*spread[:,None]/(N-1)
+
+# %% ../../nbs/07f_similarity.ipynb #check-chance
+def _check_chance(Xs:dict, metric, H, traces): # name → features `[N,C]`; their products, traces
+    "Warn where CKA has too few images for how its layers spread them"
+    N = len(next(iter(Xs.values())))
+    most, pair = _by_chance(H, traces, N).triu(1).flatten().max(0)
+    if most < 1/_ENOUGH: return
+    a, b = ([*Xs][i] for i in divmod(pair.item(), len(Xs)))
+    warnings.warn(f"{metric} of {N} images: layers {a!r} and {b!r} would reach "
+                  f"{most:.2f} by chance, with the images of one of them shuffled; "
+                  f"take more images, {_UNBIASED}", stacklevel=3)
+
 # %% ../../nbs/07f_similarity.ipynb #layer-similarity
 METRICS = ('r2_cca', 'linear_cka', 'rbf_cka')
 
@@ -171,13 +196,14 @@ def layer_similarity(features, # dict name → `[N,C]`, or a list of tables
     check_choice(metric, METRICS, 'metric')
     checked(bandwidth, above_0, 'bandwidth, a share of the median distance,')
     Xs = _check_features(features)
-    if metric == 'r2_cca': _check_enough(Xs)
-    Xs = list(Xs.values())
-    alive = torch.stack([(X != X[:1]).any() for X in Xs])
-    if metric == 'r2_cca': S = _mean_sq_correlations(Xs)
-    else: # with the largest entry 1, or the squares of tiny features would be lost
-        Xs = (X/X.abs().amax().clamp_min(1e-300) for X in map(centred_features, Xs))
-        S = _cosines(cross_norms([*Xs]) if metric == 'linear_cka' else _rbf_products(Xs, bandwidth))
+    alive = torch.stack([(X != X[:1]).any() for X in Xs.values()])
+    if metric == 'r2_cca':
+        _check_enough(Xs)
+        S = _mean_sq_correlations([*Xs.values()])
+    else:
+        H, traces = _kernel_products(Xs.values(), metric, bandwidth)
+        _check_chance(Xs, metric, H, traces)
+        S = _cosines(H)
     return S.clamp(0, 1)*alive*alive[:,None]
 
 # %% ../../nbs/07f_similarity.ipynb #linear-cka
