@@ -85,7 +85,7 @@ def losses_of(term:CellLoss, s:Scores, t:Scores, y:Tensor, local:bool)->Tensor: 
 def _passed_on(name): return property(lambda self: getattr(self.term, name))
 
 class Wrapped(Term):
-    "A term that passes everything on to another one, but `precedes`"
+    "A term that passes everything on to another one, except `precedes`"
     def __init__(self, term:Term):
         super().__init__()
         self.term, self.name = term, term.name

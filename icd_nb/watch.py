@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from fastcore.basics import patch
 from tqdm.std import tqdm
+from . import style
 from .core import check_choice, progress, runs_home, short_hash
 from .extras import optional
 from .files import short_name, writing
@@ -73,8 +74,8 @@ def _plot_terms(ax, student):
     terms = pd.DataFrame([epoch['terms'] for epoch in student.history],
                          [epoch['epoch'] for epoch in student.history])
     for name in terms:
-        style = dict(color='.5', ls='--') if name == 'total' else {}
-        ax.plot(terms.index, terms[name], label=name, **style)
+        look = dict(color='.5', ls='--') if name == 'total' else {}
+        ax.plot(terms.index, terms[name], label=name, **look)
     if terms.empty: ax.text(.5, .5, 'no epoch yet', ha='center', transform=ax.transAxes)
     lowest = None if (terms < 0).any(axis=None) else 0
     ax.set(title=student.name, xlabel='epoch', ylabel='part of the loss', ylim=(lowest, None))
@@ -97,8 +98,11 @@ def plot_history(students, # a `Student`, or several
         _plot_terms(ax, student)
         if not student.history: continue
         epochs = [epoch['epoch'] for epoch in student.history]
-        axs[-1].plot(epochs, [epoch['test_top1'] for epoch in student.history], label=student.name)
-    axs[-1].set(title=title or 'Test images', xlabel='epoch', ylabel='top-1, %')
+        colour = style.METHOD_COLOURS.get(student.name) # none for names of one's own
+        axs[-1].plot(epochs, [epoch['test_top1'] for epoch in student.history], label=student.name,
+                     color=colour)
+    fig.suptitle(title)
+    axs[-1].set(title='Test images', xlabel='epoch', ylabel='top-1, %')
     for ax in [ax for ax in axs if ax.lines]: # below the axes, where no curve can be
         ax.legend(loc='upper center', bbox_to_anchor=(.5, -.22), ncols=4, columnspacing=1.)
     return fig

@@ -36,15 +36,15 @@ def plot_correlation(said:dict # name → `Outputs`; the first is the teacher's
     (_, teacher), *students = by_name(said, 'plot_correlation', least=2).items()
     fig, axes = plt.subplots(1, len(students), squeeze=False, sharey=True,
                              figsize=(min(WIDTH, 2.4*len(students) + 1.2), 2.8))
-    rows = []
-    for ax, (name, student) in zip(axes[0], students):
-        D = correlation_difference(student, teacher)
-        ax.imshow(D, vmin=-1, vmax=1, cmap='RdBu_r')
+    differences = {name: correlation_difference(student, teacher) for name, student in students}
+    most, rows = max(float(D.abs().max()) for D in differences.values()) or 1, []
+    for ax, (name, D) in zip(axes[0], differences.items()):
+        ax.imshow(D, vmin=-most, vmax=most, cmap='RdBu_r')
         ax.set(title=name, xlabel='class')
         ax.locator_params(integer=True)
         rows.append(dict(student=name, largest=float(D.abs().max()), mean=float(D.abs().mean())))
     axes[0,0].set_ylabel('class')
-    fig.colorbar(axes[0,-1].images[0], ax=axes, label='student less teacher', shrink=.8)
+    fig.colorbar(axes[0,-1].images[0], ax=axes, label='correlation,\nstudent less teacher', shrink=.8)
     return fig, pd.DataFrame(rows)
 
 # %% ../../nbs/10c_test_set.ipynb #disagreements

@@ -66,7 +66,7 @@ def _show_end(ax, done, rows): # the axes cover these epochs and the published f
     epochs = pd.DataFrame(sum(last, []))
     seen = [*epochs.test_top1, *rows.published]
     for row in rows.itertuples():
-        ax.axhline(row.published, color=style.colour_of(row.method), ls='--', lw=1)
+        ax.axhline(row.published, color=style.colour_of(row.method), ls='--', lw=1.5)
     margin = .05*(max(seen)-min(seen)) or 1
     ax.set(xlim=(epochs.epoch.min(), epochs.epoch.max()), ylim=(min(seen)-margin, max(seen)+margin))
 

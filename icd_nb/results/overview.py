@@ -14,7 +14,7 @@ from ..data import DATASETS
 from ..losses import METHODS
 from ..methods import methods_of
 from ..models import MODELS
-from .export import escape_markdown, export_table, for_humans
+from .export import counted, escape_markdown, export_table, for_humans
 from .published import (
     is_full_recipe, pair_name, pair_title, paper_name, published_run, same_pair)
 from .run import Run
@@ -26,14 +26,15 @@ from ..recipe import default_lr
 # %% ../../nbs/12d_overview.ipynb #overview
 def overview(pairs, frame, methods=None, # default: the logit methods
              format='markdown')->str:
-    "One row per method, one column per pair"
+    "Methods by pairs; of more pairs than methods, one row per pair"
     methods = methods or methods_of('logits')
-    table = pd.DataFrame({'method': methods})
+    table = pd.DataFrame(index=pd.Index(methods, name='method'))
     for pair in pairs:
         rows = pair_rows(pair, main_group(pair, frame), methods)
         shown = [row['top1_last'] if format == 'csv' else _at_a_glance(row) for row in rows]
         table[pair_name(pair.teacher, pair.student)] = shown
-    return export_table(table, format)
+    if len(pairs) > len(methods): table = table.T.rename_axis('pair')
+    return export_table(table.reset_index(), format)
 
 def _at_a_glance(row):
     ours = f"{our_texts(row)['top-1 last']} ({row['n']})" if row['n'] else 'not run'
@@ -83,7 +84,9 @@ def plot_differences(pairs, frame, compared=_COMPARED):
     return fig
 
 def _legend_lines(found)->list: # only of what the picture shows
-    ours = dict(label='ours, 95 %', marker='o', color='C0')
+    with_interval = any(d.half_width for d in found.difference)
+    ours = dict(label='ours, 95 %' if with_interval else 'ours, one seed', marker='o', color='C0',
+                ls='-' if with_interval else '')
     published = dict(label='published', marker='x', color='C4', ls='')
     shown = [ours]*any(d.pairs for d in found.difference)
     if found.published.notna().any(): shown.append(published)
@@ -122,7 +125,8 @@ def comparisons_in_words(pairs, frame, compared=_COMPARED)->str: # Markdown
     if not len(found): return 'No comparison has two seeds yet: nothing can be said.'
     counts = ', '.join(f"{k} in {(found.outcome == k).sum()}"
                        for k in ('ahead', 'behind', 'not told apart'))
-    lines = [f'Of {len(found)} comparisons at the last epoch with 95 % intervals: {counts}. '
+    what = counted(len(found), 'comparison')
+    lines = [f'Of {what} at the last epoch with a 95 % interval: {counts}. '
              f'Chance alone would put {outside_by_chance(len(found))} ahead or behind.', '']
     for row in found.itertuples():
         where, d = escape_markdown(pair_title(row.pair)), row.difference

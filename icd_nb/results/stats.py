@@ -57,7 +57,8 @@ def paired_difference(ours, base)->Difference: # each a Series or a dict: seed â
 # %% ../../nbs/11a_stats.ipynb #by-chance
 def outside_by_chance(n:int)->str: # such as `2.2`
     "How many of `n` 95 % intervals miss 0 where there is no difference at all"
-    return f'{.05*n:.1f}'
+    expected = .05*n
+    return f'{expected:.1f}' if expected >= 1 else f'{expected:.2g}'
 
 # %% ../../nbs/11a_stats.ipynb #differs
 def differs_from(value:float, ours)->bool: # None where that cannot be said

@@ -91,7 +91,7 @@ def plot_sweeps(pairs, frame):
     axs[0].set_yticks((-50, -20, -5, 0, 5))
     axs[0].yaxis.set_major_formatter('{x:g}')
     axs[0].minorticks_off()
-    axs[0].set_ylabel('points above SD-KD')
+    axs[0].set_ylabel('points above SD-KD\n(compressed beyond ±5)')
     handles, names = axs[0].get_legend_handles_labels()
     fig.legend(handles, names, loc='outside lower center', ncols=len(names))
     return fig
