@@ -130,11 +130,12 @@ def on_page_content(html, page, config, files):
     "Links of notebooks lead to pages of the site, or to the repository"
     if not page.file.src_uri.endswith('.ipynb'): return html
     def link(found):
-        path, anchor = found[1], found[2] or ''
+        path, anchor = found[1], (found[2] or '').lower() # headings keep their capitals in Jupyter, not here
+        if not path: return f'href="{anchor}"'
         if path.endswith('.ipynb'):
             if not files.get_file_from_path(path): logging.getLogger('mkdocs').warning(f'{page.file.src_uri}: a link to {path}')
             return f'href="{path.removesuffix(".ipynb")}.html{anchor}"'
         return f'href="{config.repo_url}/blob/main/{posixpath.normpath("nbs/" + path)}"'
-    return re.sub(r'href="(?!\w+:|#)([^"#]+)(#[^"]*)?"', link, html)
+    return re.sub(r'href="(?!\w+:)([^"#]*)(#[^"]*)?"', link, html)
 
 def on_post_build(config): made.cleanup()

@@ -1,6 +1,8 @@
 "The documentation site builds without a warning, and its links lead somewhere"
 import re, subprocess, sys
+from pathlib import Path
 from conftest import ROOT
+from test_in_sync import to_headings
 
 def test_site(homes, tmp_path):
     done = subprocess.run([sys.executable, '-m', 'mkdocs', 'build', '--strict', '-q', '-d', tmp_path], cwd=ROOT, env=homes, capture_output=True, text=True)
@@ -11,3 +13,6 @@ def test_site(homes, tmp_path):
     for path in {*tmp_path.rglob('*.html')} - {tmp_path/'404.html'}: # its links are absolute
         links = re.findall(r'href="(?!\w+:|#|//)([^"#]+)', path.read_text())
         assert not [o for o in links if o.endswith('.ipynb') or not (path.parent/o).exists()], path.name
+    for page, name, heading in to_headings():
+        link = f'href="{name.removesuffix(".ipynb") + ".html" if name else ""}#{heading.lower()}"'
+        assert link in (tmp_path/f'{page.stem}.html').read_text() and f'id="{heading.lower()}"' in (tmp_path/f'{Path(name).stem or page.stem}.html').read_text(), (page.stem, link)

@@ -35,6 +35,20 @@ def test_links_lead_somewhere():
     gone = [f'{p.name}: {o}' for p in pages for o in links(p) if not (p.parent/o).exists()]
     assert not gone, gone
 
+def prose(path): return '\n'.join(''.join(c['source']) for c in json.loads(path.read_text())['cells'] if c['cell_type'] == 'markdown')
+
+def to_headings():
+    "Which notebook links to which heading: page, name of the other notebook or '', heading"
+    return [(page, name, heading) for page in (ROOT/'nbs').glob('*.ipynb') for name, heading in re.findall(r'\]\(([^)#:]*)#([^)]+)\)', prose(page))]
+
+def test_links_to_headings_lead_somewhere():
+    "As Jupyter spells them, with the capitals of the heading; the site's own spelling is made of these"
+    found = to_headings()
+    assert len(found) > 4
+    for page, name, heading in found:
+        there = re.findall('^#+ (.+)$', prose(page.parent/name if name else page), re.M)
+        assert heading in [o.replace(' ', '-') for o in there], (page.name, name, heading)
+
 def test_readme_shows_the_ledger():
     state = ledger_state(Ledger(ROOT/'results').to_frame(fresh=True))
     assert state in (ROOT/'README.md').read_text(), 'run nbs/index.ipynb, then python tests/make_readme.py'

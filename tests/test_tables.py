@@ -353,7 +353,7 @@ def test_a_table_notebook_trains_its_runs(homes, tmp_path):
     done = papermill('91_cifar100', homes, tmp_path/'out.ipynb', **params)
     assert done.returncode == 0, done.stderr[-3000:]
     text, files = shown(tmp_path/'out.ipynb'), sorted((tmp_path/'results').iterdir())
-    assert 'Nothing is missing.' in text and 'Of 1 comparisons' in text and 'MiniBirds-160+80-seed0, 1 of ' in text
+    assert 'Nothing is missing.' in text and 'Of 1 comparison at' in text and 'MiniBirds-160+80-seed0, 1 of ' in text
     assert len(files) == 5 and not [o.name for o in files if str(tmp_path) in o.read_text() or str(ROOT) in o.read_text()]
     assert 'resnet8: scales [1, 2, 4], chosen by detail on 64 images' in text and '-p scales auto' in text
     assert [json.loads(o.read_text()).get('scales_chosen', {}).get('scales') for o in files] == [[1, 2, 4]]*4 + [None] # the teacher's comes last

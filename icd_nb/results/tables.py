@@ -8,6 +8,7 @@ __all__ = ['runs_of', 'split_contexts', 'main_group', 'result_row', 'beside_publ
            'published_table']
 
 # %% ../../nbs/12a_tables.ipynb #tables-imports
+import re
 from collections import namedtuple
 from string import ascii_lowercase
 import pandas as pd
@@ -193,7 +194,8 @@ def published_table(pair:Run, format='markdown')->str:
     alone = {who: published_alone(pair.dataset, getattr(pair, who), who)
              for who in ('student', 'teacher')}
     known += [dict(figure, method=f'{who} alone') for who, figure in alone.items() if figure]
-    rows = [{**figure, 'top-1': f"{figure['top1']:.2f}", 'epoch': epoch_of(figure)}
+    rows = [{**figure, 'top-1': f"{figure['top1']:.2f}", 'epoch': epoch_of(figure),
+             'paper': re.sub(', (last|best) epoch', '', figure['paper'])} # some were copied
             for figure in sorted(known, key=lambda figure: figure['top1'])]
     columns = ['method', 'top-1', 'epoch', 'paper', 'table']
     return export_table(pd.DataFrame(rows)[columns], format)
