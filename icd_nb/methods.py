@@ -13,7 +13,8 @@ from .data import base_dataset
 from .losses import METHODS
 from .records import Record
 from .registry import hyper_defaults, remembered
-from .sources import is_own, load_own
+from .own_files import load_own
+from .surroundings import is_own
 import icd_nb.features.relations, icd_nb.temperature, icd_nb.levels, icd_nb.features.review
 import icd_nb.hints.terms # which brings those of features.contrast too
 

@@ -7,11 +7,13 @@ __all__ = ['METHODS', 'remembered', 'method', 'hyper_defaults', 'all_methods', '
 
 # %% ../nbs/05e_registry.ipynb #registry-imports
 import inspect, re
-from functools import cache
+from functools import cache, partial, update_wrapper
 from importlib import import_module
 from .core import check_choice
 from .kd import beside_ce
-from .sources import code_of, load_own
+from .own_files import load_own
+from .params import shown
+from .sources import code_of
 
 # %% ../nbs/05e_registry.ipynb #method
 METHODS = {}
@@ -39,6 +41,9 @@ def method(name:str): # as users write it
     if name in _TAKEN or name.strip('[]()"\'') != name: raise ValueError(
         f"{name!r} cannot be the name of a method: it means something else where methods are named")
     def register(f):
+        if not inspect.isfunction(getattr(f, 'func', f)): raise ValueError(
+            f"the method {name!r} is a function of (scales, gamma, **hyper), not {shown(f)}")
+        if isinstance(f, partial): update_wrapper(f, f.func, ('__module__', '__qualname__'), ())
         try: inspect.signature(f).bind((1,2,4), 2., something='else')
         except TypeError as e: raise ValueError(
             f"the method {name!r} is a function of (scales, gamma, **hyper): {e}") from None

@@ -6,12 +6,13 @@
 __all__ = ['Term', 'CellLoss', 'losses_of', 'Wrapped', 'part_at', 'Warmup', 'Objective']
 
 # %% ../nbs/05c_terms.ipynb #terms-imports
-import inspect
 from fastcore.basics import patch
 from torch import Tensor, nn
+from .own_layers import kept_besides, made_with
 from .params import checked, from_0, shown
 from .scores import Scores
-from .sources import as_setting, code_of, is_own
+from .sources import as_setting, code_of
+from .surroundings import is_own
 
 # %% ../nbs/05c_terms.ipynb #summand
 class _Summand: # what can be weighted and added: terms and objectives
@@ -45,16 +46,6 @@ class Term(_Summand, nn.Module):
         "Called once before training, with scores and layer outputs of a batch, to make adapters"
 
 # %% ../nbs/05c_terms.ipynb #shown
-def _kept(term, name): # an argument of its constructor
-    if hasattr(term, name): return getattr(term, name)
-    raise ValueError(f"{type(term).__name__} does not keep its argument {name}: "
-                     f"let its constructor say self.{name} = {name}")
-
-def _arguments(term): # pairs of a constructor's parameter and the value that this term has for it
-    parameters = inspect.signature(type(term)).parameters.values()
-    named = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
-    return [(p, _kept(term, p.name)) for p in parameters if p.kind in named]
-
 def _shown(p, v): # a parameter and its value, as in a call
     if isinstance(v, _Summand): return repr(v)
     return f'{p.name}={v:g}' if type(v) in (int, float) else f'{p.name}={v!r}'
@@ -62,7 +53,8 @@ def _shown(p, v): # a parameter and its value, as in a call
 @patch
 def __repr__(self:Term):
     "The expression that makes this term"
-    said = [(p, v) for p, v in _arguments(self) if type(v) in (int, float) or v is not p.default]
+    said = [(p, v) for p, v in made_with(self, Term)
+            if type(v) in (int, float) or v is not p.default]
     return f"{type(self).__name__}({', '.join(_shown(p, v) for p, v in said)})"
 
 # %% ../nbs/05c_terms.ipynb #cell-loss
@@ -236,10 +228,13 @@ def _repr_markdown_(self:Objective)->str:
 # %% ../nbs/05c_terms.ipynb #term-settings
 @patch
 def settings(self:Term)->dict:
-    "The term's class and its arguments"
-    kind = dict(kind=type(self).__name__)
-    if is_own(type(self)): kind['code'] = code_of(type(self))
-    return kind | {p.name: as_setting(v) for p, v in _arguments(self)}
+    "The term's class, its arguments, and what else it was given"
+    kind, own = dict(kind=type(self).__name__), is_own(type(self))
+    if own: kind['code'] = code_of(type(self))
+    given = {p.name: v for p, v in made_with(self, Term)}
+    if own: given |= {k: m for k, m in self.named_modules()
+                      if isinstance(m, Term) and k and k.split('.')[0] not in given}
+    return kind | {k: as_setting(v) for k, v in given.items()} | kept_besides(self, given)
 
 @patch
 def settings(self:Objective)->dict:

@@ -8,9 +8,10 @@ __all__ = ['strangers', 'say_strangers', 'memories', 'say_memories', 'drawn_else
 # %% ../nbs/05f_unseen.ipynb #unseen-imports
 import random, warnings
 from collections import deque
+from types import ModuleType
 import numpy as np, torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
+from .surroundings import _holds
 
 # %% ../nbs/05f_unseen.ipynb #strangers
 def strangers(value:torch.Tensor, # with a gradient
@@ -35,24 +36,39 @@ def say_strangers(who:str, name:str, value, known): # student, term, what the te
         "them: keep layers in an nn.ModuleList and parameters in an nn.ParameterList")
 
 # %% ../nbs/05f_unseen.ipynb #memories
-def _state(v): # its numbers and tensors, and how often each tensor was written to
+def _leaves(v, seen=()): # numbers, texts and tensors in it; arrays and generators as texts
+    if id(v) in seen: return []
+    inside = (*seen, id(v))
+    if isinstance(v, dict): v = [*v.values()]
+    if isinstance(v, (list, tuple, deque, set, frozenset)):
+        return [leaf for o in v for leaf in _leaves(o, inside)]
+    if isinstance(v, np.ndarray): return [v.tobytes()]
+    if isinstance(v, torch.Generator): return [v.get_state().numpy().tobytes()]
+    if isinstance(v, np.random.Generator): return [repr(v.bit_generator.state)]
+    if isinstance(v, random.Random): return [repr(v.getstate())]
+    if _holds(v) and not isinstance(v, ModuleType): return _leaves(vars(v), inside)
+    return [] if v is None else [v]
+
+def _state(v): # its leaves, and how often each tensor was written to
     def writes(o): return o._version if isinstance(o, torch.Tensor) and not o.is_inference() else 0
-    return [(o, writes(o)) for o in tree_leaves(v)]
-
-_PLAIN = (int, float, list, dict, tuple, deque)
-
-def memories(objective)->dict: # name of a plain attribute → its state
-    "The numbers, tensors, lists and dicts in plain attributes, without those that are empty"
-    found = {f'{name}.{k}': _state(v)
-             for name, m in objective.terms.named_modules() for k, v in vars(m).items()
-             if k not in _USUAL and (type(v) in _PLAIN or isinstance(v, torch.Tensor))}
-    return {k: state for k, state in found.items() if state}
+    return [(o, writes(o)) for o in _leaves(v)]
 
 _USUAL = {*vars(nn.Module())}
 
+def memories(objective)->dict: # name of a plain attribute → its state
+    "What stands in plain attributes and in buffers that are not saved, without what is empty"
+    found = {}
+    for name, m in objective.terms.named_modules():
+        plain = {k: v for k, v in vars(m).items() if k not in _USUAL}
+        unsaved = {k: m._buffers[k] for k in m._non_persistent_buffers_set}
+        found |= {f'{name}.{k}': _state(v) for k, v in (plain | unsaved).items()}
+    return {k: state for k, state in found.items() if state}
+
 # %% ../nbs/05f_unseen.ipynb #say-memories
+_COMPARED = int, float, bool, str, bytes
+
 def _same(a, b)->bool: # two states
-    def alike(p, q): return p is q or type(p) is type(q) in (int, float, str) and p == q
+    def alike(p, q): return p is q or type(p) is type(q) in _COMPARED and p == q
     return len(a) == len(b) and all(i == j and alike(p, q) for (p, i), (q, j) in zip(a, b))
 
 def say_memories(who:str, before:dict, now:dict, # as `memories` has them
@@ -62,7 +78,8 @@ def say_memories(who:str, before:dict, now:dict, # as `memories` has them
     if moved: warnings.warn(
         f"{who}: the {step} step changes {', '.join(moved)} in its objective, which no checkpoint "
         "keeps and no CUDA graph repeats: make it a buffer, as in "
-        "self.register_buffer('mean', torch.zeros(10)), and change that in place")
+        "self.register_buffer('mean', torch.zeros(10)), and change that in place; "
+        "random numbers come from torch.rand and the like, without a generator")
 
 # %% ../nbs/05f_unseen.ipynb #drawn
 def drawn_elsewhere()->tuple:

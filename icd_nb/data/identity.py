@@ -13,7 +13,8 @@ import numpy as np, torch
 from torch.utils.data import ConcatDataset, Dataset
 from ..core import fingerprint, short_hash
 from .labels import sets_in
-from ..sources import code_of, is_own
+from ..sources import code_of
+from ..surroundings import is_own
 
 # %% ../../nbs/01l_identity.ipynb #identity-words
 def _nested(transform)->list: # it and all those inside it

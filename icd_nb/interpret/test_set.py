@@ -44,7 +44,8 @@ def plot_correlation(said:dict # name → `Outputs`; the first is the teacher's
         ax.locator_params(integer=True)
         rows.append(dict(student=name, largest=float(D.abs().max()), mean=float(D.abs().mean())))
     axes[0,0].set_ylabel('class')
-    fig.colorbar(axes[0,-1].images[0], ax=axes, label='correlation,\nstudent less teacher', shrink=.8)
+    fig.colorbar(axes[0,-1].images[0], ax=axes, shrink=.8,
+                 label='correlation,\nstudent less teacher')
     return fig, pd.DataFrame(rows)
 
 # %% ../../nbs/10c_test_set.ipynb #disagreements

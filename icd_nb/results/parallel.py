@@ -18,7 +18,8 @@ from .published import pair_name
 from .report import make_lab
 from .run import teacher_run
 from .sharing import Job, share, spread
-from ..sources import code_of, load_own
+from ..own_files import load_own
+from ..sources import code_of
 
 # %% ../../nbs/12g_parallel.ipynb #own-methods
 def _own_methods(p)->dict: # name → its code, of those that a user wrote
