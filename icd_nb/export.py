@@ -44,8 +44,26 @@ def plain_copy(model:nn.Module)->nn.Module:
 FORMATS = dict(safetensors='.safetensors', onnx='.onnx', torch='.pt2') # name → end of a file's name
 IMAGES = 'images.json' # the extra file of a `.pt2`
 
-def _any_batch(x): return ({0: torch.export.Dim('batch')},) # dimension 0 of the images is free
+def _format_of(path, format)->str: # the one that is named, else by the end of the file's name
+    ends = {end: name for name, end in FORMATS.items()}
+    if format is None: return ends[check_choice(path.suffix, ends, 'end of a file name')]
+    end = FORMATS[check_choice(format, FORMATS, 'format')]
+    if path.suffix == end: return format
+    raise ValueError(f"{path}: let the name of a file in the format {format!r} end in {end}")
 
+# %% ../nbs/08t_export.ipynb #logits-alone
+def _scores(out): return out if isinstance(out, torch.Tensor) else main_logits(out)
+
+class _LogitsAlone(nn.Module): # of a network with several outputs
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+    def forward(self, x): return _scores(self.net(x))
+
+def _recorded(net, x): # what is recorded of a network
+    return net if isinstance(net(x), torch.Tensor) else _LogitsAlone(net).eval()
+
+# %% ../nbs/08t_export.ipynb #recording
 @contextmanager
 def _recording(net, path): # PyTorch shows a page of its inner code where it cannot
     "Say in one sentence that the computation of a network cannot be recorded"
@@ -60,16 +78,8 @@ def _recording(net, path): # PyTorch shows a page of its inner code where it can
         "`if z.sum() > 0`, nor leave PyTorch: write torch.where(condition, a, b), or keep the "
         "weights alone in a .safetensors file") from None
 
-def _scores(out): return out if isinstance(out, torch.Tensor) else main_logits(out)
-
-class _LogitsAlone(nn.Module): # of a network with several outputs
-    def __init__(self, net):
-        super().__init__()
-        self.net = net
-    def forward(self, x): return _scores(self.net(x))
-
-def _recorded(net, x): # what is recorded of a network
-    return net if isinstance(net(x), torch.Tensor) else _LogitsAlone(net).eval()
+# %% ../nbs/08t_export.ipynb #write-torch
+def _any_batch(x): return ({0: torch.export.Dim('batch')},) # dimension 0 of the images is free
 
 def _write_torch(net, x, path, images):
     more = {IMAGES: json.dumps(images)} if images else {}
@@ -79,6 +89,9 @@ def _write_torch(net, x, path, images):
     torch.export.save(program, whole, extra_files=more)
     path.write_bytes(whole.getbuffer())
 
+def _read_torch(net, x, path): return torch.export.load(path).module()(x)
+
+# %% ../nbs/08t_export.ipynb #write-onnx
 def _write_onnx(net, x, path, images):
     for name in ('onnxscript', 'onnxruntime'): optional(name, 'onnx', 'an ONNX file')
     with _recording(net, path):
@@ -88,21 +101,21 @@ def _write_onnx(net, x, path, images):
     if images: program.model.metadata_props['images'] = json.dumps(images)
     program.save(str(path), external_data=False)
 
-def _read_safetensors(net, x, path):
-    net.load_state_dict(load_file(path))
-    return net(x)
-
 def _read_onnx(net, x, path):
     session = optional('onnxruntime', 'onnx', 'an ONNX file').InferenceSession(
         str(path), providers=['CPUExecutionProvider'])
     return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
 
+# %% ../nbs/08t_export.ipynb #formats-by-name
 def _write_safetensors(net, x, path, images):
     save_weights(net, path, notes=notes_of(net, images))
 
+def _read_safetensors(net, x, path):
+    net.load_state_dict(load_file(path))
+    return net(x)
+
 _WRITE = dict(safetensors=_write_safetensors, onnx=_write_onnx, torch=_write_torch)
-_READ = dict(safetensors=_read_safetensors, onnx=_read_onnx, # what a file says of images `x`
-             torch=lambda net, x, path: torch.export.load(path).module()(x))
+_READ = dict(safetensors=_read_safetensors, onnx=_read_onnx, torch=_read_torch)
 
 # %% ../nbs/08t_export.ipynb #check-file
 def check_file(path, format:str, net:nn.Module, x:torch.Tensor): # images `[B,3,H,W]`
@@ -118,17 +131,18 @@ def check_file(path, format:str, net:nn.Module, x:torch.Tensor): # images `[B,3,
         f"{path.name} is not written: as {format} this network gives other logits, "
         f"off by {off:.2g}")
 
-def _format_of(path, format)->str: # the one that is named, else by the end of the file's name
-    ends = {end: name for name, end in FORMATS.items()}
-    if format is None: return ends[check_choice(path.suffix, ends, 'end of a file name')]
-    end = FORMATS[check_choice(format, FORMATS, 'format')]
-    if path.suffix == end: return format
-    raise ValueError(f"{path}: let the name of a file in the format {format!r} end in {end}")
-
+# %% ../nbs/08t_export.ipynb #input-shape
 def _input_shape(size): # of one input, from the side of its images, or as it is given
     def read(o): return checked(o, whole_number(1, 10**5), 'export_model: image_size')
     if isinstance(size, (tuple, list)) and 2 <= len(size) <= 4: return (*map(read, size),)
     return 3, read(size), read(size)
+
+# %% ../nbs/08t_export.ipynb #export-model
+def _check_steady(net, x, path): # the same of the same images
+    with torch.no_grad(), taking(net, x): a, b = _scores(net(x)), _scores(net(x))
+    if not torch.equal(a, b) and not torch.allclose(a, b, 1e-3, 1e-3, True): raise ValueError(
+        f"{path.name} is not written: {type(net).__name__} says something else of the same images "
+        "each time, as one that draws random numbers; let it draw in training alone")
 
 def export_model(model:nn.Module, path, # ends in `.safetensors`, `.onnx` or `.pt2`
                  format:str=None, # a name in `FORMATS`; default: by the end of the name
@@ -143,20 +157,16 @@ def export_model(model:nn.Module, path, # ends in `.safetensors`, `.onnx` or `.p
         raise ValueError(f"{path} is not written: not finite: {', '.join(bad[:3])}")
     x = torch.randn(3, *_input_shape(image_size), generator=generator('export'))
     x = to_model(x, net)
-    with torch.no_grad(), taking(net, x): a, b = _scores(net(x)), _scores(net(x))
-    if not torch.equal(a, b) and not torch.allclose(a, b, 1e-3, 1e-3, True): raise ValueError(
-        f"{path.name} is not written: {type(net).__name__} says something else of the same images "
-        "each time, as one that draws random numbers; let it draw in training alone")
+    _check_steady(net, x, path)
     check_place(path, 'export_model: path')
-    with torch.no_grad(), writing(path):
-        with tempfile.TemporaryDirectory(dir=path.parent) as d:
-            new = Path(d)/path.name
-            _WRITE[format](copied(net), x[:2], new, images)
-            check_file(new, format, net, x)
-            moved(new, path)
+    with torch.no_grad(), writing(path), tempfile.TemporaryDirectory(dir=path.parent) as d:
+        new = Path(d)/path.name
+        _WRITE[format](copied(net), x[:2], new, images)
+        check_file(new, format, net, x)
+        moved(new, path)
     return path
 
-# %% ../nbs/08t_export.ipynb #student-export
+# %% ../nbs/08t_export.ipynb #images-of
 def _images(student, data)->dict: # None or empty where nothing is known
     if data is None: return student.images
     images, shape = image_record(data), student.input_shape
@@ -169,6 +179,7 @@ def _images(student, data)->dict: # None or empty where nothing is known
     raise ValueError(f"{student.name} was trained on images {[*shape]}, and {data.name} shows "
                      f"squares of {images['crop']}: give the data of its training")
 
+# %% ../nbs/08t_export.ipynb #student-export
 @patch
 def export(self:Student, path, # ends in `.safetensors`, `.onnx` or `.pt2`
            format:str=None, # `safetensors`, `onnx`, `torch`; default: by the end of the name
@@ -181,7 +192,7 @@ def export(self:Student, path, # ends in `.safetensors`, `.onnx` or `.pt2`
     if size: return export_model(self.model, path, format, size, images)
     raise ValueError(f"{self.name} has not seen an image yet: give image_size, in pixels")
 
-# %% ../nbs/08t_export.ipynb #student-hub
+# %% ../nbs/08t_export.ipynb #card
 def _loading(model, name)->str: # lines of Python that make the network from its folder
     if made_as(model) and not changed_layer(model):
         return f'from icd_nb import create_model\nmodel = create_model({name!r})'
@@ -205,6 +216,7 @@ def _card(student, name, data)->str: # what README.md says
     return '\n'.join([*lines, '', '```python', _loading(model, name),
                       *[_using(name)]*shows_pictures(images), '```\n'])
 
+# %% ../nbs/08t_export.ipynb #write-folder
 def _about(student, data)->dict: # what config.json says besides
     images, shape = _images(student, data), student.input_shape
     about = dict(images=images) if images else {}
@@ -219,6 +231,7 @@ def write_folder(self:Student, folder,
     return write_hub_folder(self.model, folder, _card(self, 'local-dir:FOLDER', data),
                             **_about(self, data))
 
+# %% ../nbs/08t_export.ipynb #push-to-hub
 @patch
 def push_to_hub(self:Student, repo:str, # `USER/NAME`
                 private:bool=False,

@@ -47,36 +47,13 @@ class Student:
         seed = checked(seed, whole_number(0, 2**63-1), 'Student: seed')
         checked(name, text, 'Student: name')
         if folder is not None: folder = path_of(folder, f'{name}: folder').absolute()
-        # What it is
         self.model, self.recipe, self.seed, self.name = model, recipe, seed, name
         self.objective = smoothed(own_objective(objective), recipe.label_smoothing)
         self.scales = self._choose(scales) if self.objective.needs_local else ()
         self.pooling = (self.scales, chained or not self.scales) # what it asks of a teacher
         self.strong = asks_strong(self.objective) # does it see strong views of the images too?
         self.folder, self.keep = folder, check_choice(keep, ('weights', 'all'), 'keep')
-        # How far it has come
-        self.epoch = 0 # the last epoch that is finished
-        self.history = [] # one dict per finished epoch
-        self.machines = [] # pairs: an epoch, and what has computed from then on
-        self.error = None # why its training ended early
-        # The epoch under way
-        self.rows = [] # one tensor per step: the terms, their total, the part that was right
-        self.names = [] # of the terms in a row, and 'total'
-        self.spent = 0. # seconds
-        # What `prepare` makes
-        self.device = self.speed = None # where and how it computes
-        self.input_shape = self.images = None # one image's `(3,H,W)`; how pictures become that
-        self.scorer = None # from images to scores of the whole image and of cells
-        self.opt = self.params = None # the optimizer, and the parameters that it trains
-        self.asked = None # its objective's settings when it was first trained
-        self.bound_to = None # the fingerprint of the teacher that its terms were built for
-        self.frozen = [] # layers that stay in eval mode
-        self.infinite = set() # names of constants that are infinite, such as an attention's mask
-        self.looked = False # at its objective, and for parts that get no gradient?
-        self.piece = None # compiled: from scores to gradients in one function
-        self.now = 0 # the epoch that warm-ups see: a number, or a tensor where a step is compiled
-        self.draws = None # the generator that a recorded step draws from
-        self.compile_seconds = 0.
+        self._start()
 
     def _choose(self, scales)->tuple:
         own = self.objective.scales
@@ -85,10 +62,39 @@ class Student:
             f"{self.name}: its objective was made for the scales {own}, and it is given {asked}")
         return asked or own or (1,2,4)
 
-    @property
-    def done(self)->bool: return self.error is not None or self.epoch >= self.recipe.epochs
-    @property
-    def _goes_on(self): return self.opt and (self.epoch or self.rows) # was it stopped before?
+# %% ../nbs/08p_student.ipynb #student-start
+@patch
+def _start(self:Student): # nothing is trained yet
+    self.epoch = 0 # the last epoch that is finished
+    self.history = [] # one dict per finished epoch
+    self.machines = [] # pairs: an epoch, and what has computed from then on
+    self.error = None # why its training ended early
+    # The epoch under way
+    self.rows = [] # one tensor per step: the terms, their total, the part that was right
+    self.names = [] # of the terms in a row, and 'total'
+    self.spent = 0. # seconds
+    # What `prepare` makes
+    self.device = self.speed = None # where and how it computes
+    self.input_shape = self.images = None # one image's `(3,H,W)`; how pictures become that
+    self.scorer = None # from images to scores of the whole image and of cells
+    self.opt = self.params = None # the optimizer, and the parameters that it trains
+    self.asked = None # its objective's settings when it was first trained
+    self.bound_to = None # the fingerprint of the teacher that its terms were built for
+    self.frozen = [] # layers that stay in eval mode
+    self.infinite = set() # names of constants that are infinite, such as an attention's mask
+    self.looked = False # at its objective, and for parts that get no gradient?
+    self.piece = None # compiled: from scores to gradients in one function
+    self.now = 0 # the epoch that warm-ups see: a number, or a tensor where a step is compiled
+    self.draws = None # the generator that a recorded step draws from
+    self.compile_seconds = 0.
+
+# %% ../nbs/08p_student.ipynb #student-done
+@patch(as_prop=True)
+def done(self:Student)->bool:
+    "Has its training ended?"
+    return self.error is not None or self.epoch >= self.recipe.epochs
+@patch(as_prop=True)
+def _goes_on(self:Student): return self.opt and (self.epoch or self.rows) # was it stopped before?
 
 # %% ../nbs/08p_student.ipynb #prepare
 @patch
@@ -117,6 +123,35 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
                               speed.graph and device.type == 'cuda', self.opt if keeps else None)
     self.infinite = {k for k, v in self.model.state_dict().items() if v.isinf().any()}
 
+# %% ../nbs/08p_student.ipynb #score
+@patch
+def score(self:Student, batch):
+    "The network's scores of a batch, and the outputs of the layers that the terms look at"
+    s = self._scores_of(batch)
+    if self.strong: s.strong = self._scores_of(batch._replace(x=batch.strong))
+    return s
+
+@patch
+def _scores_of(self:Student, batch): # of one view
+    x, how = to_model(batch.x, self.model), (self.device, self.speed)
+    with shared_pass(batch, self.device):
+        s = scores(self.model, self.scorer, x, self.objective.student_layers, *how)
+        s = scores_of_all(s, len(batch.y))
+    s.index = batch.index
+    return s
+
+# %% ../nbs/08p_student.ipynb #own-scores
+@patch
+def _own_scores(self:Student, said): # of what the teacher says, the cells that were asked for
+    if self.pooling in said:
+        t = said[self.pooling]
+        if not self.strong or t.strong: return t
+        raise ValueError(f"{self.name} learns from strong views of the images, of which a cached "
+                         "teacher has no scores: let the teacher itself score them")
+    pooled = '' if self.pooling[1] else ', pooled directly'
+    raise ValueError(f"{self.name} asks for the scales {self.scales}{pooled}, and the cached "
+                     f"teacher knows {[k for k, _ in said]}: cache it with these scales")
+
 # %% ../nbs/08p_student.ipynb #build
 @patch
 @torch.no_grad()
@@ -138,33 +173,25 @@ def build(self:Student, batch, labels, teacher)->bool: # was it done, or had it 
     self.bound_to = new
     return anew
 
+# %% ../nbs/08p_student.ipynb #begin
 @patch
-def score(self:Student, batch):
-    "The network's scores of a batch, and the outputs of the layers that the terms look at"
-    s = self._scores_of(batch)
-    if self.strong: s.strong = self._scores_of(batch._replace(x=batch.strong))
-    return s
+def begin(self:Student, epoch):
+    "Start an epoch, or go on with it: training mode, learning rate"
+    self.model.train()
+    for m in self.frozen: m.training = False
+    self.now = set_scalar(self.now, epoch)
+    for g in self.opt.param_groups: g['lr'] = set_scalar(g['lr'], self.recipe.lr_at(epoch))
 
 @patch
-def _scores_of(self:Student, batch): # of one view
-    layers, n = self.objective.student_layers, len(batch.y)
-    x = to_model(batch.x, self.model)
-    with shared_pass(batch, self.device):
-        s = scores(self.model, self.scorer, x, layers, self.device, self.speed)
-        s = scores_of_all(s, n)
-    s.index = batch.index
-    return s
+def seed_at(self:Student, i)->int:
+    "The seed of what is drawn in step `i` of the epoch under way"
+    return seed_of(self.seed, self.epoch, i)
 
 @patch
-def _own_scores(self:Student, said): # of what the teacher says, the cells that were asked for
-    if self.pooling in said:
-        t = said[self.pooling]
-        if not self.strong or t.strong: return t
-        raise ValueError(f"{self.name} learns from strong views of the images, of which a cached "
-                         "teacher has no scores: let the teacher itself score them")
-    pooled = '' if self.pooling[1] else ', pooled directly'
-    raise ValueError(f"{self.name} asks for the scales {self.scales}{pooled}, and the cached "
-                     f"teacher knows {[k for k, _ in said]}: cache it with these scales")
+def reseed(self:Student, i):
+    "Before step `i`: seed what it draws; a recording's own generator is seeded before each replay"
+    if self.draws is None: seed_torch(self.seed_at(i), self.device)
+    else: torch.cuda.default_generators[self.device.index].graphsafe_set_state(self.draws)
 
 # %% ../nbs/08p_student.ipynb #step
 @patch
@@ -196,27 +223,6 @@ def backward(self:Student, s, t, y)->tuple: # total, terms
     total.backward()
     return total, parts
 
-# %% ../nbs/08p_student.ipynb #reseed
-@patch
-def seed_at(self:Student, i)->int:
-    "The seed of what is drawn in step `i` of the epoch under way"
-    return seed_of(self.seed, self.epoch, i)
-
-@patch
-def reseed(self:Student, i):
-    "Before step `i`: seed what it draws; a recording's own generator is seeded before each replay"
-    if self.draws is None: seed_torch(self.seed_at(i), self.device)
-    else: torch.cuda.default_generators[self.device.index].graphsafe_set_state(self.draws)
-
-# %% ../nbs/08p_student.ipynb #begin
-@patch
-def begin(self:Student, epoch):
-    "Start an epoch, or go on with it: training mode, learning rate"
-    self.model.train()
-    for m in self.frozen: m.training = False
-    self.now = set_scalar(self.now, epoch)
-    for g in self.opt.param_groups: g['lr'] = set_scalar(g['lr'], self.recipe.lr_at(epoch))
-
 # %% ../nbs/08p_student.ipynb #compile
 @patch
 def compile(self:Student):
@@ -226,14 +232,11 @@ def compile(self:Student):
     self.scorer = self.speed.compiled(self.scorer)
     self.piece = self.speed.compiled(loss_and_gradients(self.objective, self.scales))
 
-def _tensors_of(s, local:bool)->tuple: # those that a loss reads
-    return (s.logits, s.local) if local else (s.logits,)
-
 @patch
 def _backward_compiled(self:Student, s, t, y): # `backward`, the losses in one piece
-    local = bool(self.scales)
-    zs = _tensors_of(s, local)
-    zt = _tensors_of(t, local) if self.objective.needs_teacher else None
+    n = 2 if self.scales else 1 # tensors that a loss reads: those of cells only where it has some
+    zs = (s.logits, s.local)[:n]
+    zt = (t.logits, t.local)[:n] if self.objective.needs_teacher else None
     grads, (total, parts) = self.piece(tuple(z.detach() for z in zs), zt, y, self.now)
     torch.autograd.backward(zs, grads)
     return total, parts

@@ -14,7 +14,7 @@ import torch
 from fastcore.basics import patch
 from .core import NUMBERS_VERSION, atomic_write, fingerprint, progress, read_json, write_json
 
-# %% ../nbs/08n_tablefile.ipynb #reserve
+# %% ../nbs/08n_tablefile.ipynb #room-for
 @contextmanager
 def room_for(path, size):
     "Say in a sentence that `size` bytes do not fit where `path` is"
@@ -24,6 +24,7 @@ def room_for(path, size):
         raise OSError(f"there is no room for a teacher's table of {size/1e9:.3g} GB at {path}: "
                       "make room, or name a file on a larger disk") from None
 
+# %% ../nbs/08n_tablefile.ipynb #reserve
 def reserve(path, size):
     "A new file of `size` zeros, all of which have a place on the disk"
     with open(path, 'wb') as f:
@@ -46,11 +47,7 @@ class TableFile:
         self.about = dict(about, shape=list(shape), dtype=str(dtype)[6:], code=NUMBERS_VERSION)
         self.block = prod(shape[1:])*dtype.itemsize
         self.size = shape[0]*self.block
-        self.views = self.read_note()
-        if self.views is None: self.create(shape[0])
-        flat = torch.from_file(str(self.path), shared=True, size=prod(shape), dtype=dtype)
-        self.table = flat.view(shape)
-        self.check()
+        self._open(shape, dtype)
 
 # %% ../nbs/08n_tablefile.ipynb #create-table
 @patch
@@ -62,7 +59,9 @@ def create(self:TableFile, n):
         self.write_note()
 
 @patch
-def write_note(self:TableFile): write_json(self.note, dict(table=self.about, views=self.views))
+def write_note(self:TableFile):
+    "What the table belongs to, and the hash of each view"
+    write_json(self.note, dict(table=self.about, views=self.views))
 
 # %% ../nbs/08n_tablefile.ipynb #write-view
 @patch
@@ -77,7 +76,27 @@ def write(self:TableFile, v, x):
     self.write_note()
 
 @patch(as_prop=True)
-def todo(self:TableFile): return [v for v, hash_ in enumerate(self.views) if hash_ is None]
+def todo(self:TableFile)->list:
+    "The views that are not written yet"
+    return [v for v, hash_ in enumerate(self.views) if hash_ is None]
+
+# %% ../nbs/08n_tablefile.ipynb #check-about
+@patch
+def check_about(self:TableFile, there:dict): # what its note says
+    "A `ValueError` that names what differs, if the file is a table of something else"
+    other = [f"{what} {there.get(k)} there, {self.about[k]} here"
+             for k, what in SAYS.items() if there.get(k) != self.about[k]]
+    if other: raise ValueError(f"{self.path} is a table of something else ({'; '.join(other)}): "
+                               "name another file, or delete it to have it made again")
+
+# %% ../nbs/08n_tablefile.ipynb #check-length
+@patch
+def check_length(self:TableFile, n): # views in its note
+    "A `ValueError` if the file is not as long as it should be"
+    have = self.path.stat().st_size
+    if (have, n) != (self.size, self.about['shape'][0]): raise ValueError(
+        f"{self.path} is damaged: it has {have:,} bytes, and this table has "
+        f"{self.size:,}. Delete it to have it made again")
 
 # %% ../nbs/08n_tablefile.ipynb #read-note
 _STAYS = "It is left as it is: name another file, or move this one away"
@@ -102,23 +121,6 @@ def read_note(self:TableFile)->list:
     self.check_length(len(views))
     return views
 
-# %% ../nbs/08n_tablefile.ipynb #check-about
-@patch
-def check_about(self:TableFile, there:dict): # what its note says
-    "A `ValueError` that names what differs, if the file is a table of something else"
-    other = [f"{what} {there.get(k)} there, {self.about[k]} here"
-             for k, what in SAYS.items() if there.get(k) != self.about[k]]
-    if other: raise ValueError(f"{self.path} is a table of something else ({'; '.join(other)}): "
-                               "name another file, or delete it to have it made again")
-
-@patch
-def check_length(self:TableFile, n): # views in its note
-    "A `ValueError` if the file is not as long as it should be"
-    have = self.path.stat().st_size
-    if (have, n) != (self.size, self.about['shape'][0]): raise ValueError(
-        f"{self.path} is damaged: it has {have:,} bytes, and this table has "
-        f"{self.size:,}. Delete it to have it made again")
-
 # %% ../nbs/08n_tablefile.ipynb #check-views
 @patch
 def check(self:TableFile):
@@ -129,3 +131,11 @@ def check(self:TableFile):
     for v in bad: self.views[v] = None
     if bad: warnings.warn(f"{self.path}: {len(bad)} of {len(done)} views are damaged "
                           "and are computed again")
+
+@patch
+def _open(self:TableFile, shape, dtype): # the file that is there, or a new one
+    self.views = self.read_note()
+    if self.views is None: self.create(shape[0])
+    flat = torch.from_file(str(self.path), shared=True, size=prod(shape), dtype=dtype)
+    self.table = flat.view(shape)
+    self.check()

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import prod
 import torch
+from fastcore.basics import patch
 from torch import Tensor
 
-# %% ../nbs/03c_tokens.ipynb #token-grid
-_MOST = 16 # tokens before the grid: class, distillation, registers
-_MOST_BY_SHAPE = 5 # of them, where the shape of the image is all that is known
-
+# %% ../nbs/03c_tokens.ipynb #fits-image
 def fits_image(size:tuple, # of a map
                hw:tuple # height and width of the image, or as many axes as the map has
               )->bool:
@@ -25,6 +23,10 @@ def fits_image(size:tuple, # of a map
 def _by_shape(n, hw): # the grid of `n` patches of an image, if it has one
     h = round((n*hw[0]/hw[1])**.5)
     if h and n % h == 0 and n > 1 and fits_image((h, n//h), hw): return h, n//h
+
+# %% ../nbs/03c_tokens.ipynb #token-grid
+_MOST = 16 # tokens before the grid: class, distillation, registers
+_MOST_BY_SHAPE = 5 # of them, where the shape of the image is all that is known
 
 def token_grid(n:int, # tokens
                hw:tuple, # height and width of the image, or depth, height and width of a volume
@@ -39,6 +41,7 @@ def token_grid(n:int, # tokens
         found = [grid for grid in shaped if grid]
     return found[0] if found else None
 
+# %% ../nbs/03c_tokens.ipynb #series-grid
 def series_grid(n:int, # places in a row, or tokens
                 seen=() # sizes (L,) of maps that the network has shown
                )->tuple: # (L,); None where there is one place only
@@ -67,15 +70,18 @@ class Layout:
                              "switch off what drops tokens in training")
         return f[:,self.before:].transpose(1, 2).unflatten(2, self.grid)
 
-    def part(self, f:Tensor, *box)->Tensor: # of the layer's shape; `box` as of `cell_boxes`
-        "What the layer would return for one box of the grid; the tokens before the grid stay"
-        d = len(self.grid)
-        at = tuple(slice(a, a+n) for a, n in zip(box[:d], box[d:]))
-        if self.kind == 'map': return f[(slice(None), slice(None), *at)]
-        if self.kind == 'last': return f[(slice(None), *at)]
-        grid = f[:,self.before:].unflatten(1, self.grid)[(slice(None), *at)].flatten(1, d)
-        return torch.cat([f[:,:self.before], grid], 1) if self.before else grid
+# %% ../nbs/03c_tokens.ipynb #part
+@patch
+def part(self:Layout, f:Tensor, *box)->Tensor: # of the layer's shape; `box` as of `cell_boxes`
+    "What the layer would return for one box of the grid; the tokens before the grid stay"
+    d = len(self.grid)
+    at = tuple(slice(a, a+n) for a, n in zip(box[:d], box[d:]))
+    if self.kind == 'map': return f[(slice(None), slice(None), *at)]
+    if self.kind == 'last': return f[(slice(None), *at)]
+    grid = f[:,self.before:].unflatten(1, self.grid)[(slice(None), *at)].flatten(1, d)
+    return torch.cat([f[:,:self.before], grid], 1) if self.before else grid
 
+# %% ../nbs/03c_tokens.ipynb #layout-of
 def layout_of(shape, # of a layer's output, with the batch
               hw:tuple, # height and width of the images
               seen=() # as for `token_grid`
@@ -103,6 +109,7 @@ def _taken(args): # which token `x[…]` or `x.select(…)` takes of each image,
     first = at[1] in (slice(0, 1), slice(None, 1)) # `x[:,:1]`
     return 0 if first else at[1] if isinstance(at[1], int) else None
 
+# %% ../nbs/03c_tokens.ipynb #tokens-that-feed
 def tokens_that_feed(func, args, kwargs, # a call of PyTorch
                      out # and what it returned
                     )->tuple: # tokens `[B,N,C]`, which one (None: their mean); None for other calls
