@@ -26,7 +26,7 @@ from .pooling import multiscale_pool, n_cells
 from .speed import Speed
 from .tablefile import TableFile
 from .params import checked, is_a, network, path_of, whole_number
-from .teacher import scores
+from .teacher import check_map, scores
 
 # %% ../nbs/09a_cache.ipynb #cache-bytes
 def cache_bytes(n:int, # training images
@@ -108,6 +108,10 @@ def fits(size:int, # bytes
     return device.type == 'cuda' and size <= share*free_bytes(device)
 
 @patch
+def pass_of(self:CachedTeacher, cells)->None: # it has none: its table was checked when it was made
+    return None
+
+@patch
 def settle(self:CachedTeacher, device:torch.device)->CachedTeacher:
     "The table on the GPU that trains, if it fits there; else in host memory"
     self.device = device
@@ -181,7 +185,10 @@ def _filled(model, data, scales, path, device, dtype, speed, bs)->tuple: # table
     few = crop(data.train_x[:2].to(device), views[:2], data.augment)
     few = to_model(few, model)
     check_network(model, few, data.num_classes, 'the teacher')
-    with eval_mode(model): keep = scales_to_keep(model, few, scales)
+    with eval_mode(model):
+        keep, trial = scales_to_keep(model, few, scales), scorer_of(model, scales)
+        trial(few)
+    check_map('the teacher', trial, scales)
     cells = n_cells(keep) if keep else 0
     shape = (len(views), len(data.train_y), 1+cells, data.num_classes)
     about = dict(data=data.fingerprint, teacher=model_fingerprint(model), keep=list(keep),

@@ -168,7 +168,7 @@ def build(self:Student, batch, labels, teacher)->bool: # was it done, or had it 
     teacher.watch(self.objective.teacher_layers)
     t = self._own_scores(teacher(batch))
     check_map(self.name, self.scorer, self.scales)
-    check_map('the teacher', getattr(teacher, 'scorers', {}).get(self.pooling), self.scales)
+    check_map('the teacher', teacher.pass_of(self.pooling), self.scales)
     if anew: self.objective.build(s, t)
     self.bound_to = new
     return anew

@@ -126,6 +126,11 @@ def _answer(self:Teacher, batch)->dict: # kind of cells → `Scores`
     return {k: self._part(passes[source], source, k) for k, source in self.source.items()}
 
 @patch
+def pass_of(self:Teacher, cells): # of a kind that is wanted
+    "The scorer whose pass these cells come from; None before the first batch"
+    return (self.scorers or {}).get(self.source.get(cells))
+
+@patch
 def _part(self:Teacher, s, source, cells)->Scores: # of a pass
     same = cells[0] in ((), source[0]) # the scales of the pass, or no cells at all
     return s if same else part_of(s, cells[0])
