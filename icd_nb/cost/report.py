@@ -21,10 +21,11 @@ from ..results.export import markdown_table
 from ..results.published import pair_name, paper_name, published_figures
 from ..speed import Speed
 
-# %% ../../nbs/13g_cost_report.ipynb #cost-steps
+# %% ../../nbs/13g_cost_report.ipynb #cost-report-class
 class CostReport(CostParts):
     "All measurements of report 95, in the order of its sections"
 
+# %% ../../nbs/13g_cost_report.ipynb #cost-steps
 @patch
 def _step_rows(self:CostReport, pair): # of one pair, a row for each loop
     bench, steps, name = self.bench, self.bench.steps, pair_name(*pair)
@@ -73,6 +74,7 @@ def many(self:CostReport)->str:
     rows += [self._many_row(pair, counts[0], []) for pair in others]
     return markdown_table(['', 'methods', 'plain, ms per step and run', *self.bench.ways()], rows)
 
+# %% ../../nbs/13g_cost_report.ipynb #cost-alone
 @patch
 def students_alone(self:CostReport)->str:
     "The part of the students in steps of several methods"
@@ -108,7 +110,7 @@ def floor(self:CostReport)->str:
     print('matrix products: ' + ', '.join(f'{k} {v/1e9:,.0f} GFLOP/s' for k, v in rates.items()))
     return markdown_table(['', 'GFLOP per step', *(f'{k}: floor / step, ms' for k in rates)], rows)
 
-# %% ../../nbs/13g_cost_report.ipynb #cost-methods
+# %% ../../nbs/13g_cost_report.ipynb #cost-method-rows
 def _method_rows(took, each, figure, pair): # time, memory, and what the papers say of the pair
     names = [*map(paper_name, pair)]
     paper = {o['method']: o[figure] for o in published_figures()
@@ -116,6 +118,7 @@ def _method_rows(took, each, figure, pair): # time, memory, and what the papers 
     return [[paper_name(m), three_digits(took[m]['ms']), f"{took[m]['bytes']/1e6:.0f}",
              paper.get(paper_name(m), '–')] for m in each]
 
+# %% ../../nbs/13g_cost_report.ipynb #cost-methods
 def _memory_of(bench, teacher, student, method)->int: # a replay takes none of its own
     job = bench.step_job(teacher, student, method, speed=Speed(graph=False))
     job() # the first one makes the optimizer's state
@@ -166,7 +169,17 @@ def graphs(self:CostReport)->str:
                  for k, o in took.items()]
     return markdown_table(['', 'step', 'ms', 'ratio', 'GPU busy', 'MB'], rows)
 
-# %% ../../nbs/13g_cost_report.ipynb #explain
+# %% ../../nbs/13g_cost_report.ipynb #cost-targets
+@patch
+def judge(self:CostReport)->list: # as of `judge_targets`
+    "Store what was found, and judge the targets over all stored runs like it"
+    self.found['targets'] = measured_targets(self.found)
+    self.found['minutes'] = (time.monotonic()-self.began)/60
+    folder = self.p['out_dir'] or runs_home()/'cost'
+    if not self.testing: print(f'stored: {store_run(self.found, folder).name}')
+    return judge_targets([self.found] if self.testing else stored_runs(folder, self.found))
+
+# %% ../../nbs/13g_cost_report.ipynb #jobs-of
 @patch
 def _jobs_of(self:CostReport, part)->dict:
     "The jobs of a part, by its name"
@@ -180,6 +193,7 @@ def _jobs_of(self:CostReport, part)->dict:
     if part == 'cub batches': return dict(fast=self.cub) # needs the files that it was raced with
     return dict(fast=(bench.batch_jobs() if part == 'batches' else bench.test_batch_jobs())['fast'])
 
+# %% ../../nbs/13g_cost_report.ipynb #explain
 @patch
 def _explain(self:CostReport, missed:dict # a target: name, part, way, target
             )->str: # Markdown
@@ -193,16 +207,6 @@ def _explain(self:CostReport, missed:dict # a target: name, part, way, target
     said = reason(f"{missed['name']} ({part}, {way})", profiles.get('plain', {}), profiles[way],
                   missed['target'])
     return f'{said}\n\n{profile_table(profiles)}'
-
-# %% ../../nbs/13g_cost_report.ipynb #cost-targets
-@patch
-def judge(self:CostReport)->list: # as of `judge_targets`
-    "Store what was found, and judge the targets over all stored runs like it"
-    self.found['targets'] = measured_targets(self.found)
-    self.found['minutes'] = (time.monotonic()-self.began)/60
-    folder = self.p['out_dir'] or runs_home()/'cost'
-    if not self.testing: print(f'stored: {store_run(self.found, folder).name}')
-    return judge_targets([self.found] if self.testing else stored_runs(folder, self.found))
 
 @patch
 def missed(self:CostReport, judged)->list: # of Markdown

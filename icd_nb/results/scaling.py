@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCALE_PARAMETERS', 'plot_ways', 'faults_table', 'SmallTable', 'took', 'Fault', 'with_a_kill', 'with_a_stop',
-           'as_scale_trial', 'ways_of_filling', 'with_dask', 'same_as_alone', 'costs_of_faults']
+           'as_scale_trial', 'ways_of_filling', 'same_as_alone', 'with_dask', 'costs_of_faults']
 
 # %% ../../nbs/12n_scaling.ipynb #scaling-imports
 import io, multiprocessing, os, signal, threading, time
@@ -104,6 +104,7 @@ class Fault(threading.Thread):
         return self
     def __exit__(self, *_): self.over.set()
 
+# %% ../../nbs/12n_scaling.ipynb #fault-kinds
 def _kill_a_worker(): multiprocessing.active_children()[0].kill()
 def _press_ctrl_c(): signal_self(signal.SIGINT)
 
@@ -123,7 +124,7 @@ def with_a_stop(table:SmallTable, folder, workers)->dict: # as from `took`, and 
     said = took(all_of_it)
     return said | dict(happened=bool(stopping), stopping=sum(stopping))
 
-# %% ../../nbs/12n_scaling.ipynb #ways
+# %% ../../nbs/12n_scaling.ipynb #scale-parameters
 def _how_many(value)->str: # papermill makes a number of `2`
     asked = str(value)
     if asked == 'none' or all(o.strip().isdecimal() for o in asked.split(',')): return asked
@@ -138,6 +139,7 @@ def as_scale_trial(p:dict)->dict:
     "The parameters as they are; while the tests run, those of a single training"
     return p | _TRIAL if os.environ.get('IN_TEST') else p
 
+# %% ../../nbs/12n_scaling.ipynb #ways
 def ways_of_filling(table:SmallTable, home, # a folder
                     workers:str # such as `1,2,4`, or `none`
                    )->dict: # way → as from `took`
@@ -148,17 +150,18 @@ def ways_of_filling(table:SmallTable, home, # a folder
         ways[counted(n, 'worker')] = took(lambda: table.fill(home/str(n), n))
     return ways
 
+def same_as_alone(table:SmallTable, home)->dict: # folder → is it?
+    "Did every way come to the numbers of this process alone?"
+    folders = [o.name for o in sorted(home.iterdir()) if (o/'results').is_dir()]
+    return {name: table.found(home/name) == table.found(home/'alone') for name in folders}
+
+# %% ../../nbs/12n_scaling.ipynb #disturbed
 def with_dask(table:SmallTable, home)->dict: # as from `took`
     "Fill the table by a Dask cluster of two processes on this machine"
     from distributed import LocalCluster
     own = dict(threads_per_worker=1, dashboard_address=None, silence_logs=50)
     with LocalCluster(2, local_directory=home/'cluster', **own) as cluster:
         return took(lambda: table.fill(home/'dask', f'dask:{cluster.scheduler_address}'))
-
-def same_as_alone(table:SmallTable, home)->dict: # folder → is it?
-    "Did every way come to the numbers of this process alone?"
-    folders = [o.name for o in sorted(home.iterdir()) if (o/'results').is_dir()]
-    return {name: table.found(home/name) == table.found(home/'alone') for name in folders}
 
 def costs_of_faults(table:SmallTable, home)->dict: # fault → as from `took`
     "Fill the table by two workers: with one killed, and with a Ctrl-C"

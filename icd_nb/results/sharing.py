@@ -65,6 +65,7 @@ class _Line(tqdm): # a line of progress that goes to a board
 
     def display(self, *args, **kwargs): self.board.say(self.job, self.n, self.total, self.desc)
 
+# %% ../../nbs/11i_sharing.ipynb #heeding
 @contextmanager
 def _heeding(board): # its word to stop
     over = threading.Event()
@@ -92,7 +93,7 @@ class Job:
     work:float=1. # its part of the whole, in any unit
     after:str=None # the job that has to succeed before
 
-# %% ../../nbs/11i_sharing.ipynb #do
+# %% ../../nbs/11i_sharing.ipynb #place
 def _place()->tuple: # where this process works
     return os.getcwd(), {k: v for k, v in os.environ.items() if k.startswith('ICD_NB_')}
 
@@ -106,6 +107,9 @@ def _placed(folder, environ):
         os.chdir(here)
         os.environ.clear()
         os.environ.update(before)
+
+# %% ../../nbs/11i_sharing.ipynb #do
+_ONE = threading.Lock()
 
 def _do(call, args, board, number, place)->tuple: # in a worker: result, error, what was printed
     said = io.StringIO()
@@ -122,14 +126,7 @@ class _Shared: # jobs, and what has become of them
         self.waiting, self.running, self.results = [*jobs], {}, {}
         self.deaths, self.told = Counter(), set()
 
-    def turn(self):
-        "Submit what can begin, and look for a second what has come to its end"
-        for job in [*self.waiting]:
-            if job.after in self.results and not self.results[job.after]: self.end(job, None)
-            elif job.after is None or job.after in self.results: self.send(job)
-        over, _ = wait(self.running, timeout=1, return_when=FIRST_COMPLETED)
-        for future in over: self.take(self.running.pop(future), future)
-        self.show()
+    def number(self, job): return str(self.jobs.index(job))
 
     def send(self, job):
         self.waiting.remove(job)
@@ -137,11 +134,14 @@ class _Shared: # jobs, and what has become of them
         args = job.call, job.args, self.board, self.number(job), _place()
         self.running[self.executor.submit(_do, *args)] = job
 
-    def number(self, job): return str(self.jobs.index(job))
+    def end(self, job, result): # of a job that waits
+        self.waiting.remove(job)
+        self.results[job.name] = result
 
 # %% ../../nbs/11i_sharing.ipynb #take
 @patch
 def take(self:_Shared, job, future):
+    "Note what a job has returned"
     try: result, error, said = future.result()
     except Exception as e: return self.again(job, e)
     for text in said.splitlines(): self.tell(text)
@@ -149,12 +149,15 @@ def take(self:_Shared, job, future):
     self.results[job.name] = result
 
 @patch
-def end(self:_Shared, job, result):
-    self.waiting.remove(job)
-    self.results[job.name] = result
+def tell(self:_Shared, text):
+    "Print a text above the line of progress, the first time that it comes"
+    if text not in self.told: tqdm.write(text)
+    self.told.add(text)
 
+# %% ../../nbs/11i_sharing.ipynb #again
 @patch
 def again(self:_Shared, job, why):
+    "Try a job a second time, or give it up"
     self.deaths[job.name] += 1
     self.waiting.insert(0, job)
     said = f'the worker of {job.name} died ({type(why).__name__})'
@@ -164,14 +167,10 @@ def again(self:_Shared, job, why):
     why = next(iter(str(why).splitlines()), '')
     self.tell(f'{said}, for the second time: this job is given up. {why}'.strip())
 
-@patch
-def tell(self:_Shared, text):
-    if text not in self.told: tqdm.write(text)
-    self.told.add(text)
-
 # %% ../../nbs/11i_sharing.ipynb #show
 @patch
 def show(self:_Shared):
+    "Let the line of progress tell how far all jobs are"
     self.line.n, at_work = sum(job.work for job in self.jobs if job.name in self.results), []
     for job in self.running.values():
         if not (said := self.board.said(self.number(job))): continue
@@ -181,8 +180,20 @@ def show(self:_Shared):
     done = f'{len(self.results)} of {len(self.jobs)} done'
     self.line.set_description_str('; '.join([done, *at_work])[:70])
 
+# %% ../../nbs/11i_sharing.ipynb #turn
+@patch
+def turn(self:_Shared):
+    "Submit what can begin, and look for a second what has come to its end"
+    for job in [*self.waiting]:
+        if job.after in self.results and not self.results[job.after]: self.end(job, None)
+        elif job.after is None or job.after in self.results: self.send(job)
+    over, _ = wait(self.running, timeout=1, return_when=FIRST_COMPLETED)
+    for future in over: self.take(self.running.pop(future), future)
+    self.show()
+
 @patch
 def stop(self:_Shared):
+    "Ask jobs that are under way to stop, and wait until they have"
     self.board.stop()
     wait([o for o, job in self.running.items() if self.board.said(self.number(job))])
 

@@ -33,7 +33,7 @@ from .workers import open_workers
 
 _all_ = ['check_parameters', 'RUN_PARAMETERS'] # also found here
 
-# %% ../../nbs/12i_study.ipynb #conclusion
+# %% ../../nbs/12i_study.ipynb #compared
 def _top1(results)->dict: # method → seed → top-1 of the last epoch
     done = pd.DataFrame(results, columns=['method', 'seed', 'top1_last']).dropna()
     groups = done.groupby('method', sort=False)
@@ -53,11 +53,10 @@ def _below(method, there): # what it builds on; a sum: on the sum without its la
     shorter = method.rpartition('+')[0]
     return shorter if shorter in there else record_of(method).base
 
-def conclusion(results, base:str='kd')->str: # Markdown
-    "Which methods are told apart, and by how much"
-    found, top1 = compared(results, base), _top1(results)
-    if not top1: return 'No run has a result.'
-    return ' '.join(filter(None, (_compared_in_words(found) or _best(top1), _failed(results))))
+# %% ../../nbs/12i_study.ipynb #words
+def _told(method, other, d):
+    where = 'ahead of' if d.outcome == 'ahead' else 'behind'
+    return f'**{method} is {plus_minus(abs(d.mean), d.half_width)} points {where} {other}**'
 
 def _compared_in_words(found): # '' where there is nothing to compare
     if not found: return ''
@@ -73,15 +72,12 @@ def _compared_in_words(found): # '' where there is nothing to compare
     return (f"{' '.join(said)} (Mean difference over {seeds} seeds, with its 95 % interval"
             f"{chance*(n > 1)}.)")
 
-def _failed(results): # '' where none has
-    every, done = (Counter(o['method'] for o in found) for found in
-                   (results, [o for o in results if pd.notna(o.get('top1_last'))]))
-    said = [f'{m} with {n-done[m]} of {n} seeds' for m, n in every.items() if done[m] < n]
-    return f"**Failed: {', '.join(said)}**, which count in no comparison." if said else ''
-
-def _told(method, other, d):
-    where = 'ahead of' if d.outcome == 'ahead' else 'behind'
-    return f'**{method} is {plus_minus(abs(d.mean), d.half_width)} points {where} {other}**'
+# %% ../../nbs/12i_study.ipynb #conclusion
+def conclusion(results, base:str='kd')->str: # Markdown
+    "Which methods are told apart, and by how much"
+    found, top1 = compared(results, base), _top1(results)
+    if not top1: return 'No run has a result.'
+    return ' '.join(filter(None, (_compared_in_words(found) or _best(top1), _failed(results))))
 
 def _best(top1):
     means = {method: mean_std(seeds.values())[0] for method, seeds in top1.items()}
@@ -89,13 +85,20 @@ def _best(top1):
     return (f'{best} has the highest top-1, {means[best]:.2f} %. Methods are compared '
             'from two seeds of each on, such as `seeds = 3`.')
 
-# %% ../../nbs/12i_study.ipynb #study
+def _failed(results): # '' where none has
+    every, done = (Counter(o['method'] for o in found) for found in
+                   (results, [o for o in results if pd.notna(o.get('top1_last'))]))
+    said = [f'{m} with {n-done[m]} of {n} seeds' for m, n in every.items() if done[m] < n]
+    return f"**Failed: {', '.join(said)}**, which count in no comparison." if said else ''
+
+# %% ../../nbs/12i_study.ipynb #check-processes
 def _check_processes(given):
     size = launched()[1]
     if size > 1 and given.get('workers'): raise ValueError(
         f"workers {given['workers']}: torchrun has started {size} processes that share each "
         "training, and workers take whole trainings: choose one of the two")
 
+# %% ../../nbs/12i_study.ipynb #study
 class Study:
     "Some methods on one pair of networks, all with the same seeds"
     def __init__(self, given:dict): # checked parameters of notebook 90
@@ -116,6 +119,7 @@ class Study:
         self._results, self._workers = None, self.p.get('workers')
         style.use()
 
+# %% ../../nbs/12i_study.ipynb #plan
 @patch(as_prop=True)
 def plan(self:Study)->str:
     "What will be done"
@@ -126,6 +130,13 @@ def plan(self:Study)->str:
     later = 'auto, chosen when the teacher has been trained' if self._scales_open else None
     said = plan_text(self.lab, self.p, weights, later)
     return f'{said}\n{self.choice}' if self.choice else said
+
+@patch
+def _choose(self:Study)->Choice: # the scales, by the lab's teacher, and plan the runs with them
+    self.choice, self._scales_open = choose_in(self.lab), False
+    self.p['scales'] = self.choice.scales
+    self.runs = planned_runs(self.p)
+    return self.choice
 
 # %% ../../nbs/12i_study.ipynb #study-train
 @patch
@@ -153,14 +164,7 @@ def results(self:Study)->list: # one dict for each run
     if self._results is None: self.train()
     return self._results
 
-# %% ../../nbs/12i_study.ipynb #study-scales
-@patch
-def _choose(self:Study)->Choice: # the scales, by the lab's teacher, and plan the runs with them
-    self.choice, self._scales_open = choose_in(self.lab), False
-    self.p['scales'] = self.choice.scales
-    self.runs = planned_runs(self.p)
-    return self.choice
-
+# %% ../../nbs/12i_study.ipynb #study-cost
 @patch
 def _say_cost(self:Study)->dict: # what choosing the scales has cost; for `result.json`
     chosen = with_share(self.choice, self._results)
@@ -168,6 +172,7 @@ def _say_cost(self:Study)->dict: # what choosing the scales has cost; for `resul
         print(f'choosing the scales took {100*share:.2f} % of the time of one training')
     return dict(scales_chosen=chosen)
 
+# %% ../../nbs/12i_study.ipynb #study-workers
 @patch(as_prop=True)
 def _worker_pool(self:Study): return open_workers(self._workers, self.p['device'], self.lab.folder)
 
@@ -194,6 +199,7 @@ def table(self:Study)->str: # Markdown
     "One row for each method"
     return result_table(self.results, self.base)
 
+# %% ../../nbs/12i_study.ipynb #curves
 @patch
 def curves(self:Study):
     "Accuracy over the epochs and, on the right, of each seed at the end; dotted: the teacher"
@@ -206,6 +212,7 @@ def curves(self:Study):
     left.set_title(fill(self.title, 60))
     right.set_title('dot: one seed, bar: mean')
 
+# %% ../../nbs/12i_study.ipynb #pictures
 @patch
 def pictures(self:Study):
     "Some training images of four classes"
