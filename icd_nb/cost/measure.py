@@ -152,6 +152,7 @@ def _excess(plain:dict, fast:dict, target:float
 def _too_long(kind, plain, fast, over):
     ratio = f" (×{plain[kind]/fast[kind]:.2f})" if plain.get(kind) and fast.get(kind) else ''
     slow, quick = plain.get(kind, 0), fast.get(kind, 0)
+    if not slow: return f"{kind} {quick:.1f} ms, in place of other kinds"
     return f"{kind} {slow:.1f} → {quick:.1f} ms{ratio}, {over:.1f} ms too long"
 
 def reason(name:str, plain:dict, fast:dict, target:float)->str: # Markdown
@@ -161,11 +162,13 @@ def reason(name:str, plain:dict, fast:dict, target:float)->str: # Markdown
         most = ', '.join(f'{100*v/F:.0f} % are {k}' for k, v in [*fast.items()][:3])
         return (f"**{name}**: the plain way works in other processes; "
                 f"of the fast way's {F:.1f} ms, {most}.")
+    there = f"the profiled fast way takes {F:.1f} ms"
+    if F <= P/target: there += ', and meets it'
     longer = _excess(plain, fast, target)
     said = [_too_long(kind, plain, fast, over) for kind, over in longer.items()
             if over > .05*F/target]
-    return (f"**{name}**: of {P:.1f} ms the target ×{target:g} leaves {P/target:.1f} ms; the "
-            f"profiled fast way takes {F:.1f} ms. {'; '.join(said) or 'Nothing stands out'}.")
+    return (f"**{name}**: of {P:.1f} ms the target ×{target:g} leaves {P/target:.1f} ms; "
+            f"{there}. {'; '.join(said) or 'Nothing stands out'}.")
 
 # %% ../../nbs/13_cost.ipynb #busy-share
 def busy_share(step, n:int=20, device='cuda')->float:

@@ -95,7 +95,8 @@ def _floor_row(self:CostReport, t, s, rates):
     plain_ms, row = took['plain']['ms']/steps, [pair_name(t, s), three_digits(flops/1e9)]
     for k, rate in rates.items():
         floor, ms = 1e3*flops/rate, min(o['ms'] for way, o in took.items() if k in way)/steps
-        of = f'{100*floor/ms:.0f} %, at most ×{plain_ms/floor:.1f}'
+        most = f', at most ×{plain_ms/floor:.1f}' if floor < ms else '' # else no bound at all
+        of = f'{100*floor/ms:.0f} %{most}'
         row.append(f'{three_digits(floor)} / {three_digits(ms)} = {of}')
     return row
 

@@ -33,7 +33,8 @@ def plot_maps(maps:dict, # metric → `HintPoints` of one network, from `hint_ma
               title, # of the figure
               name=None): # of the network: its published points are marked if there are as many
     "The similarity maps of a network side by side"
-    fig = plt.figure(figsize=(style.WIDTH, 3.7), layout='constrained')
+    width = style.WIDTH*min(len(maps), 3)/3
+    fig = plt.figure(figsize=(width, 3.7), layout='constrained')
     fig.suptitle(title)
     for (metric, h), part in zip(maps.items(), fig.subfigures(1, len(maps), squeeze=False)[0]):
         h.plot(part)

@@ -68,7 +68,7 @@ def plot_depths(points:dict # as of `points_table`
             h = maps[metric]
             depth = _depth(h.points, len(h.layers))
             ax.plot([len(h.layers)]*h.k, depth, 'o', color=style.COLOURS[0])
-        if 'resnet56' in points: _mark_published(ax)
+        if metric == 'r2_cca' and 'resnet56' in points: _mark_published(ax)
         ax.set(title=metric, xlabel='blocks', ylim=(0, 1.05))
     axes[0,0].set_ylabel('part of the depth')
     return [*axes[0]]

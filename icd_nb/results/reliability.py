@@ -45,7 +45,7 @@ def lost_table(found:dict)->pd.DataFrame:
                 'most lost, seconds': max(s for s, _, _ in o['lost']),
                 'most lost, whole steps': max(n for _, n, _ in o['lost'])}
             for k, o in _killed(found).items()}
-    return pd.DataFrame(rows).T
+    return pd.DataFrame.from_dict(rows, orient='index')
 
 def within_bounds(found:dict)->bool:
     "Did every kill cost less than the interval and two steps, and did nothing end otherwise?"
@@ -57,14 +57,15 @@ def within_bounds(found:dict)->bool:
 def plot_lost(found:dict)->list: # of axes
     "The seconds that each kill cost, below the interval and two steps"
     killed = _killed(found)
-    _, axs = plt.subplots(1, len(killed), figsize=(4*len(killed), 3), squeeze=False)
+    _, axs = plt.subplots(1, len(killed), figsize=(4*len(killed), 3), squeeze=False,
+                          sharey=True)
     for ax, (precision, o) in zip(axs[0], killed.items()):
         seconds, _, longest = np.array(o['lost']).T
         order, most = np.argsort(o['interval'] + 2*longest), o['interval'] + 2*longest
         ax.plot(most[order], color='.6', label='interval and two steps')
         ax.scatter(range(len(order)), seconds[order], label='lost')
         ax.axhline(o['interval'], color='.6', ls=':', label='interval')
-        ax.set(title=precision, xlabel='kill', ylabel='seconds', ylim=(0, None))
+        ax.set(title=precision, xlabel='kills, sorted by their bound', ylabel='seconds', ylim=(0, None))
     axs[0][0].legend(loc='upper left')
     return [*axs[0]]
 
@@ -92,6 +93,7 @@ def plot_flips(found:dict)->plt.Axes:
             ax.scatter(places, np.full(len(places), y), s=14, color=style.COLOURS[0])
     ax.set(yticks=range(len(kinds)), yticklabels=kinds, xlabel='place in the file',
            title='Flipped bits')
+    ax.margins(y=.2)
     ax.invert_yaxis()
     return ax
 
