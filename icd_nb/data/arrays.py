@@ -21,16 +21,24 @@ from .split import held_part, held_places, repeated_images, say_repeated
 from ..params import checked, path_of, whole_number
 
 # %% ../../nbs/01i_arrays.ipynb #as-images
+def _how_to_convert(x)->str: # what makes bytes of these numbers; '' if nobody knows
+    finite = x[np.isfinite(x)] if x.dtype.kind == 'f' else x
+    if x.dtype.kind not in 'biuf' or not finite.size: return ''
+    low, high = finite.min().item(), finite.max().item()
+    top = 1 if high <= 1 else 2**int(high).bit_length()-1 # of 8, 12 or 16 bits
+    if low < 0: way = f"((x - {low:g})*(255/{high-low:g})).round() for {low:g}…{high:g}"
+    elif top <= 255 and high > 1: way = 'x.round() for 0…255'
+    else: way = f"(x*{255/top:.6g}).round() for 0…{top}"
+    way = way.replace('.round()', ".round().astype('uint8')")
+    return f"; convert them, e.g. {way}"
+
 def _bytes_only(x:np.ndarray, where):
     "Stop unless `x` are bytes"
     if x.dtype == np.uint8: return
-    how = "x.astype('uint8') for 0…255"
-    if x.dtype.kind == 'u': how = "(x/257).round().astype('uint8') for 0…65535, or " + how
-    if x.dtype.kind == 'f': how = "(x*255).round().astype('uint8') for 0…1"
     broken = x.dtype.kind == 'f' and not np.isfinite(x).all()
     more = ', and some are not finite' if broken else ''
-    raise ValueError(f"{where}: images must be bytes (uint8, 0 to 255), not {x.dtype}{more}; "
-                     f"convert them, e.g. {how}")
+    raise ValueError(f"{where}: images must be bytes (uint8, 0 to 255), not {x.dtype}{more}"
+                     f"{_how_to_convert(x)}")
 
 def _how_to_arrange(shape)->str: # what makes images of an array of this shape; '' if nobody knows
     for c in (1, 3) if len(shape) == 2 else ():
