@@ -18,7 +18,7 @@ from .relu import LastReLU
 from ..heads import eval_mode
 from ..kd import beside_ce
 from ..losses import method
-from ..params import checked, maybe
+from ..params import checked, maybe, shown
 from ..pooling import cell_means
 from ..records import published
 from ..terms import Term
@@ -134,7 +134,12 @@ def pairs(self:FeatureTerm, s:Scores, t:Scores)->list: # `[(student's, teacher's
 def build(self:FeatureTerm, s:Scores, t:Scores):
     "Make the adapters from the shapes of one batch"
     pairs = self.pairs(s, t)
-    self.adapters = nn.ModuleList(self.adapter(*p) for p in pairs).to(pairs[0][0])
+    made = [self.adapter(*p) for p in pairs]
+    for names, o in zip(self.chosen, made):
+        if not isinstance(o, nn.Module): raise ValueError(
+            f"{self.name}: its adapter for the layers {' and '.join(map(repr, names))} is "
+            f"{shown(o)}, not an nn.Module: return one, such as nn.Identity()")
+    self.adapters = nn.ModuleList(made).to(pairs[0][0])
 
 @patch
 def forward(self:FeatureTerm, s:Scores, t:Scores, y=None):
