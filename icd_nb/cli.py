@@ -6,7 +6,7 @@
 __all__ = ['parser_of', 'parse', 'main']
 
 # %% ../nbs/14a_cli.ipynb #cli-imports
-import argparse, re, signal, sys
+import argparse, os, re, signal, sys
 from contextlib import contextmanager
 from pathlib import Path
 from . import __version__
@@ -189,9 +189,13 @@ def main(words=None # of the command line; by default those that the program was
     _say_what_can_be_said()
     try:
         with _like_ctrl_c(): _dispatch([w for w in words if w != '--debug'])
+        sys.stdout.flush()
     except KeyboardInterrupt as e:
         print('\nicd_nb: stopped; the same command goes on where it was', file=sys.stderr)
         return 143 if isinstance(e, _Ended) else 130
+    except BrokenPipeError: # who reads the answer has seen enough, as in `icd_nb … | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
     except Exception as error:
         if '--debug' in words: raise
         print(f'icd_nb: {_sentence(error)}', file=sys.stderr)

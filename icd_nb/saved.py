@@ -9,6 +9,7 @@ __all__ = ['Program', 'load_saved', 'print_predictions']
 import json, sys, warnings
 from contextlib import contextmanager
 from pathlib import Path
+from zipfile import is_zipfile
 import torch
 from torch import nn
 from .checkpoint import KEPT
@@ -32,7 +33,11 @@ class Program(nn.Module):
 
 def _from_torch(path):
     more = {IMAGES: ''}
-    try: program = torch.export.load(path, extra_files=more).module()
+    try:
+        with open(path, 'rb') as file: # whatever letters its name has
+            if not is_zipfile(file): raise EOFError # PyTorch says that on a dozen lines
+            file.seek(0)
+            program = torch.export.load(file, extra_files=more).module()
     except Exception as e: raise ValueError(
         f"{path} cannot be read as a program of torch.export ({type(e).__name__}): is it whole?"
         ) from None

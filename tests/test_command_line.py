@@ -120,3 +120,10 @@ def test_predict_in_a_process(icd_nb, files, tmp_path):
     assert 'Traceback' not in done.stderr and 'is read as resnet14' in done.stderr and 'brought to 32×32' in done.stderr
     found = [line.split(',') for line in (tmp_path/'found.csv').read_text().splitlines()[1:]]
     assert [o.split()[1] for o in (first, second)] == [o[1] for o in found] and float(found[0][2]) >= float(found[1][2])
+
+def test_a_reader_that_leaves_is_nothing_to_say(homes):
+    "As in `icd_nb | head -1`, where `head` has seen enough"
+    talks = "import sys, icd_nb.cli as cli; cli._dispatch = lambda words: print('a line'); sys.exit(cli.main([]))"
+    process = subprocess.Popen([sys.executable, '-c', talks], env=homes, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == ('', 1)
