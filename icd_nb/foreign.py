@@ -9,8 +9,8 @@ __all__ = ['check_plain', 'check_student', 'check_apart', 'say_shared', 'check_g
 # %% ../nbs/08l_foreign.ipynb #foreign-imports
 import warnings
 from contextlib import contextmanager
-import torch, torch.nn.functional as F
-from torch import nn
+from functools import partial
+import torch, torch.nn as nn, torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 from .features.layers import first_tensor
@@ -29,6 +29,7 @@ def check_plain(model:nn.Module, who:str):
         raise ValueError(f"{who} keeps {k} as a {kind}, as a quantised network does: give the "
                          "network in floating point, and quantise a student when it is trained")
 
+# %% ../nbs/08l_foreign.ipynb #check-student
 def check_student(model:nn.Module, who:str):
     "A `ValueError` if this network cannot be trained"
     checked(model, network, f'{who}: model')
@@ -40,6 +41,7 @@ def check_student(model:nn.Module, who:str):
                          "make the network outside of it")
     check_plain(model, who)
 
+# %% ../nbs/08l_foreign.ipynb #check-apart
 def check_apart(models): # pairs of a student's name and its network
     "A `ValueError` if two of them share weights"
     owner = {}
@@ -50,6 +52,7 @@ def check_apart(models): # pairs of a student's name and its network
                 f"the students {other!r} and {who!r} share their weights ({k}), so that each would "
                 "train the other: give each a network of its own, such as copy.deepcopy(network)")
 
+# %% ../nbs/08l_foreign.ipynb #say-shared
 def say_shared(models, teacher):
     "A warning where a student would train weights that are its teacher's too"
     theirs = {*map(id, teacher.parameters())} if isinstance(teacher, nn.Module) else set()
@@ -60,6 +63,7 @@ def say_shared(models, teacher):
             "teacher as it was, but afterwards the teacher is another network; build the student "
             "from copy.deepcopy(layer)")
 
+# %% ../nbs/08l_foreign.ipynb #check-gradient
 def check_gradient(logits, who:str):
     "A `ValueError` if no gradient of these logits reaches a weight"
     if not logits.requires_grad: raise ValueError(
@@ -78,12 +82,13 @@ def idle_parts(model:nn.Module)->list: # names of modules and parameters
         if inside and inside <= idle and not known: found.append(name)
     return found
 
+# %% ../nbs/08l_foreign.ipynb #moving-norms
 def moving_norms(model:nn.Module)->list: # names
     "Batch norms whose weights are frozen and whose running statistics are not"
-    def moves(m): return m.training and m.track_running_stats and m.affine
     return [k for k, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._NormBase)
-            and moves(m) and not m.weight.requires_grad]
+            and m.training and m.track_running_stats and m.affine and not m.weight.requires_grad]
 
+# %% ../nbs/08l_foreign.ipynb #say-idle
 def _say_idle(student): # which parts of its network and of its terms got no gradient
     if getattr(student, 'early', False): return # it is to train a part: see `earlier`
     kind, terms = type(student.model).__name__, student.objective.terms
@@ -112,10 +117,7 @@ def _check_rows(who, s):
         "if it lies behind the average over places; choose a layer before it, or its input, as "
         "in 'avgpool:in'")
 
-# %% ../nbs/08l_foreign.ipynb #first-look
-_MAY_READ = ("a term reads s.local and t.local where it says needs_local = True, and the outputs "
-             "of layers, s.feats[name], where it names them in student_layers or teacher_layers")
-
+# %% ../nbs/08l_foreign.ipynb #versions
 def _versions(seen): # how often each tensor was written to, by what it is
     def count(o): return o._version if isinstance(o, torch.Tensor) and not o.is_inference() else 0
     return {k: [*map(count, tree_leaves(v))] for k, v in seen.items()}
@@ -133,6 +135,7 @@ def left_alone(who:str, **seen): # a tensor, or several, by what they are
     yield
     _check_unchanged(who, before, _versions(seen))
 
+# %% ../nbs/08l_foreign.ipynb #check-made
 def _known(objective): # what the optimizer and a checkpoint know of it, by name
     params = {k: id(p) for k, p in objective.named_parameters()}
     return dict.fromkeys(objective.state_dict()) | params
@@ -143,10 +146,64 @@ def _check_made(who, before, now): # from `_known`
         f"{who}: the first step made {', '.join(late)} in its objective, which the optimizer does "
         "not train and a checkpoint does not know: make it in __init__ or build of the term")
 
+# %% ../nbs/08l_foreign.ipynb #look-back
+def _snapshot(student): # what the first step should leave as it is
+    o = student.objective
+    return _known(o), memories(o), drawn_elsewhere(), student.folder and o.settings()
+
+def _look_back(student, before): # from `_snapshot`
+    who, o, (known, kept, drawn, asked) = student.name, student.objective, before
+    _check_made(who, known, _known(o))
+    if asked: check_found_again(who, asked, o.settings())
+    now = memories(o)
+    say_memories(who, kept, now)
+    say_drawn(who, drawn)
+    student.looked = {k: v for k, v in now.items() if k not in kept} or True
+    _say_idle(student)
+
 def _second_look(student): # at what the first step has filled; nothing in the steps after it
     made, student.looked = student.looked, True
     yield
     if made is not True: say_memories(student.name, made, memories(student.objective), 'second')
+
+# %% ../nbs/08l_foreign.ipynb #each-term
+@contextmanager
+def _each_term(student, seen): # is looked at when it has run; compiled ones run together
+    who, before = student.name, _versions(seen)
+    trained = [*student.model.parameters(), *student.objective.parameters()]
+    def look(name, term, given, value):
+        _check_unchanged(f'{who}: the term {name}', before, _versions(seen))
+        say_strangers(who, name, value, trained)
+        if not getattr(value, 'requires_grad', True): warnings.warn(
+            f"{who}: the term {name} has no gradient, so that nothing learns from it: "
+            "does it detach the student's scores, or leave PyTorch?")
+    terms = {} if student.piece else student.objective.terms
+    hooks = [term.register_forward_hook(partial(look, name)) for name, term in terms.items()]
+    try: yield
+    finally:
+        for hook in hooks: hook.remove()
+
+# %% ../nbs/08l_foreign.ipynb #noted
+_MAY_READ = ("a term reads s.local and t.local where it says needs_local = True, and the outputs "
+             "of layers, s.feats[name], where it names them in student_layers or teacher_layers")
+
+@contextmanager
+def _noted(): # an error of a term
+    try: yield
+    except (AttributeError, KeyError, TypeError) as e:
+        of_scores = isinstance(e, KeyError) or 'NoneType' in str(e) or "'Scores'" in str(e)
+        if of_scores and hasattr(e, 'add_note'): e.add_note(_MAY_READ)
+        raise
+
+# %% ../nbs/08l_foreign.ipynb #first-look
+def _check_start(student, s, t): # before the terms run
+    check_gradient(s.logits, student.name)
+    _check_rows(student.name, s)
+    if t is not None: _check_rows('the teacher', t)
+    for name, term in ({} if student.piece else student.objective.terms).items():
+        if term.factor(student.now) is None: raise ValueError(
+            f"{student.name}: the factor of the term {name} returns None: let it return what the "
+            "term is multiplied by in this epoch, such as 1.")
 
 @contextmanager
 def first_step(student, s, t, y): # a `Student`, scores of it and of the teacher, labels
@@ -155,42 +212,11 @@ def first_step(student, s, t, y): # a `Student`, scores of it and of the teacher
     there = [o for o in (s, t) if o is not None]
     seen = dict(scores=[(o.logits, o.local, o.feats) for o in there], labels=y,
                 index=[o.index for o in there])
-    who, before, known = student.name, _versions(seen), _known(student.objective)
-    kept, drawn = memories(student.objective), drawn_elsewhere()
-    asked = student.objective.settings() if getattr(student, 'folder', None) else {}
-    trained = [*student.model.parameters(), *student.objective.parameters()]
-    terms = {} if student.piece else student.objective.terms
-    check_gradient(s.logits, who)
-    _check_rows(who, s)
-    if t is not None: _check_rows('the teacher', t)
-    for name, term in terms.items():
-        if term.factor(student.now) is None: raise ValueError(
-            f"{who}: the factor of the term {name} returns None: let it return what the term is "
-            "multiplied by in this epoch, such as 1.")
-    def look(name):
-        def looked_at(term, given, value):
-            _check_unchanged(f'{who}: the term {name}', before, _versions(seen))
-            say_strangers(who, name, value, trained)
-            if not getattr(value, 'requires_grad', True): warnings.warn(
-                f"{who}: the term {name} has no gradient, so that nothing learns from it: "
-                "does it detach the student's scores, or leave PyTorch?")
-        return looked_at
-    hooks = [term.register_forward_hook(look(name)) for name, term in terms.items()]
-    try:
-        with left_alone(f'{who}: a term', **seen): yield
-        _check_made(who, known, _known(student.objective))
-        if asked: check_found_again(who, asked, student.objective.settings())
-        now = memories(student.objective)
-        say_memories(who, kept, now)
-        say_drawn(who, drawn)
-        student.looked = {k: v for k, v in now.items() if k not in kept} or True
-        _say_idle(student)
-    except (AttributeError, KeyError, TypeError) as e:
-        of_scores = isinstance(e, KeyError) or 'NoneType' in str(e) or "'Scores'" in str(e)
-        if of_scores and hasattr(e, 'add_note'): e.add_note(_MAY_READ)
-        raise
-    finally:
-        for hook in hooks: hook.remove()
+    before = _snapshot(student)
+    _check_start(student, s, t)
+    with _each_term(student, seen), _noted():
+        with left_alone(f'{student.name}: a term', **seen): yield
+        _look_back(student, before)
 
 # %% ../nbs/08l_foreign.ipynb #keep-apart
 def keep_apart(objective:nn.Module, *networks):
@@ -202,15 +228,14 @@ def keep_apart(objective:nn.Module, *networks):
             for k in [k for k, o in held.items() if id(o) in theirs]: vars(term)[k] = held.pop(k)
 
 # %% ../nbs/08l_foreign.ipynb #lone-image
-def _is_alone(x): # one value per channel `[1,C,…]`
-    return x.numel() == x.shape[1]
-
 class LoneImage(TorchFunctionMode):
     "Inside it a batch norm that gets one value per channel takes its running statistics"
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if func is F.batch_norm and _is_alone(args[0]) and args[1] is not None: # the running mean
-            kwargs = kwargs | dict(training=False)
+        if func is F.batch_norm:
+            x, running_mean = args[:2]
+            if x.numel() == x.shape[1] and running_mean is not None: # `x` is `[1,C,…]`, with one
+                kwargs = kwargs | dict(training=False)               # value per channel
         return func(*args, **kwargs)
 
 # %% ../nbs/08l_foreign.ipynb #start-momentum
