@@ -11,11 +11,13 @@ from weakref import WeakKeyDictionary
 import torch
 from fastcore.basics import patch
 from torch import nn
-from .checkpoint import (
-    all_tensors, check_there, drop_spares, not_finite, read_state, write_state)
+from icd_nb.checkpoint import (
+    KEPT, all_tensors, check_there, drop_spares, not_finite, read_state, weights_fault, weights_id,
+    write_state)
 from .core import NUMBERS_VERSION, atomic_write, short_hash
 from .devices import hardware
 from .evaluation import evaluate
+from .files import moved
 from .first_look import fault_of_images
 from .hub import notes_of
 from .models import load_weights
@@ -118,8 +120,10 @@ def first_weights(self:Student)->str: # 8 hexadecimal digits
     return None if self._goes_on else model_fingerprint(self.model)
 
 # %% ../nbs/08r_history.ipynb #save
-_NUMBERS = 'epoch', 'history', 'machines', 'rows', 'names', 'spent'
+_NUMBERS = 'epoch', 'history', 'machines', 'rows', 'names', 'spent', 'weights'
 _STATES = 'model', 'objective', 'opt'
+
+Student.weights = None # a fingerprint of those that it has left, when it is done
 
 @patch(as_prop=True)
 def _weights_alone(self:Student): return self.done and self.keep == 'weights'
@@ -140,7 +144,9 @@ def save(self:Student):
 @patch
 def _write_products(self:Student): # the files that others read
     notes = notes_of(self.model, self.images)
-    if self.done: save_weights(self.model, self.folder/'student.safetensors', notes=notes)
+    if self.done:
+        save_weights(self.model, self.folder/KEPT[2], notes=notes)
+        self.weights = weights_id(self.folder)
     lines = ''.join(json.dumps(epoch, allow_nan=False) + '\n' for epoch in self.history)
     with atomic_write(self.folder/'metrics.jsonl') as tmp: tmp.write_bytes(lines.encode())
 
@@ -174,7 +180,7 @@ def resume(self:Student):
     for k in ('model', 'objective'): getattr(self, k).load_state_dict(state[k])
     take_over(self.opt, state['opt'])
     self._take_numbers(state)
-    if self.done and is_first(): self._write_products() # in case it was stopped between the two
+    if self.done and is_first(): self._write_again()
 
 @patch
 def _say_torn(self:Student): # of a network that another student has left so
@@ -184,13 +190,24 @@ def _say_torn(self:Student): # of a network that another student has left so
 
 @patch
 def _resume_finished(self:Student, state): # its weights are in a file of their own
-    weights = self.folder/'student.safetensors'
-    if not weights.exists():
-        return warnings.warn(f"{self.folder}: the weights of this finished training are not there "
-                             "any more, so it is done again")
-    load_weights(self.model, weights)
+    if what := weights_fault(self.folder):
+        return _set_aside(self.folder, what, 'it is done again')
+    load_weights(self.model, self.folder/KEPT[2])
     self._take_numbers(state)
     drop_spares(self.folder)
+
+@patch
+def _write_again(self:Student): # of a finished training whose checkpoint has the weights, too
+    if what := weights_fault(self.folder):
+        _set_aside(self.folder, what, 'they are written again from its checkpoint')
+    self._write_products()
+
+def _set_aside(folder, what, then): # weights that are wrong, with a remark
+    weights, aside = (folder/o for o in (KEPT[2], 'student-damaged.safetensors'))
+    moves = weights.exists() and is_first()
+    if moves: moved(weights, aside)
+    where = f' (that file is now {aside.name})'*moves
+    warnings.warn(f"{folder}: the weights of this finished training {what}{where}, so {then}")
 
 @patch
 def _take_numbers(self:Student, state):
