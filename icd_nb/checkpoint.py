@@ -34,6 +34,8 @@ def differences(old:dict, new:dict)->list: # lines such as `recipe.lr: 0.05 ther
 # %% ../nbs/08e_checkpoint.ipynb #claim
 KEPT = 'checkpoint.pt', 'checkpoint-before.pt', 'student.safetensors'
 
+_LATER = 'teacher_scores', # what settings of earlier versions do not say
+
 def claim(folder, about:dict, # the settings of the training
           first:str=None # a fingerprint of the weights that it begins with
          ):
@@ -46,7 +48,8 @@ def claim(folder, about:dict, # the settings of the training
         raise ValueError(f"the folder {folder} holds a training ({taken[0]}) without saying which "
                          "one (settings.json): name another folder, or delete this one")
     began = old.pop('first_weights', None) if isinstance(old, dict) else None
-    if taken and (other := differences(old, about)):
+    def asked(): return {k: v for k, v in about.items() if k in old or k not in _LATER}
+    if taken and (other := differences(old, asked())):
         raise ValueError(f"the folder {folder} holds another training ({'; '.join(other)}). "
                          "Name another folder, or delete this one to train anew")
     if taken and first and began not in (None, first):

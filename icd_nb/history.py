@@ -112,6 +112,7 @@ def about(self:Student, data, teacher, seed, precision)->dict:
                 images=dict(name=data.name, fingerprint=data.fingerprint),
                 teacher=None if network is None else model_fingerprint(network),
                 precision=precision, code=NUMBERS_VERSION, network=_network(self.model),
+                **({} if teacher is None else dict(teacher_scores=getattr(teacher, 'scored', 'live'))),
                 **_frozen(self.model))
 
 @patch(as_prop=True)
