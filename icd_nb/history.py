@@ -168,6 +168,13 @@ def whole_steps(step):
             raise
     return marked
 
+def _let_grow(objective, state):
+    "Give the buffers of terms the shapes in which they were kept: a bank grows while it is used"
+    for at, m in objective.named_modules():
+        for k, v in m._buffers.items():
+            kept = state.get(f'{at}.{k}', v)
+            if v is not None and kept.shape != v.shape: m._buffers[k] = kept.clone()
+
 @patch
 def resume(self:Student):
     "Go on from the checkpoint, if there is one"
@@ -178,6 +185,7 @@ def resume(self:Student):
     if state is None: return self._say_torn()
     self.torn = False
     if 'model' not in state: return self._resume_finished(state)
+    _let_grow(self.objective, state['objective'])
     for k in ('model', 'objective'): getattr(self, k).load_state_dict(state[k])
     take_over(self.opt, state['opt'])
     self._take_numbers(state)
