@@ -11,9 +11,9 @@ from weakref import WeakKeyDictionary
 import torch
 from fastcore.basics import patch
 from torch import nn
-from icd_nb.checkpoint import (
-    KEPT, all_tensors, check_there, drop_spares, not_finite, read_state, weights_fault, weights_id,
-    write_state)
+from .checkpoint import (
+    all_tensors, check_there, drop_spares, not_finite, read_state, write_state)
+from .checkpoint import KEPT, weights_fault, weights_id
 from .core import NUMBERS_VERSION, atomic_write, short_hash
 from .devices import hardware
 from .evaluation import evaluate
@@ -94,6 +94,10 @@ def _frozen(model)->dict: # {} where nothing is
     weights = [k for k, p in model.named_parameters() if not p.requires_grad]
     return {k: v for k, v in dict(frozen_layers=layers, frozen_weights=weights).items() if v}
 
+def _scored(teacher): # how it says what it knows; {} where there is none
+    if teacher is None: return {}
+    return dict(teacher_scores=getattr(teacher, 'scored', 'live'))
+
 @patch
 def remember(self:Student, data):
     "Note how pictures reach the network and what its classes are called, for the files it leaves"
@@ -112,8 +116,7 @@ def about(self:Student, data, teacher, seed, precision)->dict:
                 images=dict(name=data.name, fingerprint=data.fingerprint),
                 teacher=None if network is None else model_fingerprint(network),
                 precision=precision, code=NUMBERS_VERSION, network=_network(self.model),
-                **({} if teacher is None else dict(teacher_scores=getattr(teacher, 'scored', 'live'))),
-                **_frozen(self.model))
+                **_scored(teacher), **_frozen(self.model))
 
 @patch(as_prop=True)
 def first_weights(self:Student)->str: # 8 hexadecimal digits
