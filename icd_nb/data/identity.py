@@ -150,7 +150,8 @@ def order_of(part)->list: # of the training: texts; none for a data set
     order = part.batch_sampler if whole else part.sampler
     usual = type(order) is RandomSampler and not order.replacement and order._num_samples is None
     begins = [in_words(part.worker_init_fn)]*bool(part.worker_init_fn)
-    return begins + [short_hash([_setting(order, ()), part.drop_last])]*(part.drop_last or not usual)
+    if usual and not part.drop_last: return begins
+    return [*begins, short_hash([_setting(order, ()), part.drop_last])]
 
 # %% ../../nbs/01l_identity.ipynb #identity-all
 def told_apart_by(parts # data sets, such as one for the training and one for the test
