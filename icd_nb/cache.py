@@ -69,10 +69,13 @@ class CachedTeacher:
                  model, # the copy of it that gave the scores
                  data, scales, keep,
                  table, # `[V,N,1+P,K]`
-                 device):
+                 device,
+                 precision='fp32'): # in which the scores were computed
         self.given, self.model, self.data, self.device = given, model, data, device
         self.scales, self.keep, self.table = scales, keep, table
         self.weights = model_fingerprint(given)
+        kept = str(table.dtype).removeprefix('torch.')
+        self.scored = f'cached as {kept} from {precision}' # for the settings of a training
 
     def watch(self, layers):
         if not layers: return
@@ -178,7 +181,8 @@ def cache_teacher(model:nn.Module, data, # an `ImageData`
     with speed.running(device):
         net = speed.place(copied(model), device)
         table, keep = _filled(net, data, scales, path, device, dtype, speed, bs)
-    return CachedTeacher(model, net, data, scales, keep, table, device).settle(device)
+    made = CachedTeacher(model, net, data, scales, keep, table, device, speed.precision)
+    return made.settle(device)
 
 def _filled(model, data, scales, path, device, dtype, speed, bs)->tuple: # table, scales that it has
     views = all_views(data.augment, data.hw).to(device)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KEPT', 'DAMAGED', 'STOP', 'differences', 'claim', 'check_there', 'write_state', 'read_state', 'drop_spares',
-           'not_finite', 'all_tensors', 'signal_self', 'moment', 'Keeper']
+           'weights_id', 'weights_fault', 'not_finite', 'all_tensors', 'signal_self', 'moment', 'Keeper']
 
 # %% ../nbs/08e_checkpoint.ipynb #ck-imports
 import hashlib, io, json, os, signal, threading, time, warnings
@@ -13,8 +13,9 @@ from pathlib import Path
 from pickle import UnpicklingError
 import torch
 from torch import nn
-from .core import atomic_write, read_json, write_json
+from .core import atomic_write, fingerprint, read_json, short_hash, write_json
 from .files import moved
+from .weights import read_checkpoint
 
 # %% ../nbs/08e_checkpoint.ipynb #differences
 def _flat(o, path=''):
@@ -33,6 +34,8 @@ def differences(old:dict, new:dict)->list: # lines such as `recipe.lr: 0.05 ther
 # %% ../nbs/08e_checkpoint.ipynb #claim
 KEPT = 'checkpoint.pt', 'checkpoint-before.pt', 'student.safetensors'
 
+_LATER = 'teacher_scores', # what settings of earlier versions do not say
+
 def claim(folder, about:dict, # the settings of the training
           first:str=None # a fingerprint of the weights that it begins with
          ):
@@ -45,7 +48,8 @@ def claim(folder, about:dict, # the settings of the training
         raise ValueError(f"the folder {folder} holds a training ({taken[0]}) without saying which "
                          "one (settings.json): name another folder, or delete this one")
     began = old.pop('first_weights', None) if isinstance(old, dict) else None
-    if taken and (other := differences(old, about)):
+    def asked(): return {k: v for k, v in about.items() if k in old or k not in _LATER}
+    if taken and (other := differences(old, asked())):
         raise ValueError(f"the folder {folder} holds another training ({'; '.join(other)}). "
                          "Name another folder, or delete this one to train anew")
     if taken and first and began not in (None, first):
@@ -96,6 +100,25 @@ def read_state(folder, device='cpu')->dict: # None where there is none
 def drop_spares(folder):
     "Take away what a finished training no longer needs"
     for name in (KEPT[1], DAMAGED): (Path(folder)/name).unlink(missing_ok=True)
+
+# %% ../nbs/08e_checkpoint.ipynb #weights-fault
+def weights_id(folder)->str: # 8 hexadecimal digits
+    "A fingerprint of the weights that lie in the folder of a finished training"
+    state = read_checkpoint(Path(folder)/KEPT[2])
+    return short_hash([sorted(state), fingerprint(*(state[k] for k in sorted(state)))])
+
+def _noted(folder): # the fingerprint in its checkpoint; None where there is none
+    try: return _read(Path(folder)/KEPT[0], 'cpu').get('weights')
+    except (OSError, ValueError, RuntimeError, UnpicklingError): return None
+
+def weights_fault(folder)->str: # '' where they are as they were written
+    "What is wrong with the weights of a finished training"
+    if not (Path(folder)/KEPT[2]).exists(): return 'are not there any more'
+    try: found = weights_id(folder)
+    except (ValueError, OSError): return 'cannot be read, since their file is damaged'
+    noted = _noted(folder)
+    if noted in (None, found): return ''
+    return f'are not its own: it has noted {noted}, and {KEPT[2]} holds {found}'
 
 # %% ../nbs/08e_checkpoint.ipynb #not-finite
 def not_finite(tensors:dict # name → tensor

@@ -54,10 +54,10 @@ def parse_scales(scales # `"[1,2,4]"`, `"1, 2, 4"`, `[1,2,4]`, `(1,2,4)` or `4`
     "A set of scales as a tuple of whole numbers"
     def bad(why): return ValueError(f"scales {scales!r}: {why}; write them like \"[1,2,4]\"")
     no_list = 'not a list of whole numbers'
-    if isinstance(scales, (bool, bytes)): raise bad(no_list)
+    if isinstance(scales, (bool, bytes, dict)): raise bad(no_list)
     items = [scales] if isinstance(scales, int) else scales
     if isinstance(scales, str):
-        parts = scales.strip().strip('[](){}').split(',')
+        parts = scales.strip(' \n\t\'"[](){}').split(',') # some shells pass quotes on
         items = [p.strip() for p in parts if p.strip()]
     try: ms, same = tuple(int(m) for m in items), tuple(float(m) for m in items)
     except (TypeError, ValueError, OverflowError): raise bad(no_list) from None

@@ -30,7 +30,7 @@ def _check_cells(z, T=1.): # at each step: nothing that waits for a GPU
     if not (isinstance(z, torch.Tensor) and z.ndim == 3 and z.is_floating_point()):
         raise ValueError(f"scores of cells are a float tensor [B,P,K], not {kind_of(z)}")
     if type(T) not in (int, float) or not 0 < T < math.inf:
-        raise ValueError(f"the temperature T = {T!r}: a number above 0")
+        raise ValueError(f"the temperature T = {T!r}: a number above 0, and finite")
 
 def gram_matrix(z:torch.Tensor, # scores of cells `[B,P,K]`
                 normalise:bool=True # False: plain products, averaged over the classes

@@ -36,7 +36,9 @@ def undone(students # anything with `model`, `objective` and `opt`
     finally:
         for m, old in zip(modules, kept):
             for k, v in _numbers(m).items():
-                if k in old and _own_places(v): v.detach().copy_(old[k]) # else it was made inside
+                if k not in old or not _own_places(v): continue # it was made inside
+                if v.shape == old[k].shape: v.detach().copy_(old[k])
+                else: v.data = old[k] # it has grown
         for st, old in zip(students, moved):
             for p, state in st.opt.state.items():
                 before = old.get(p, {})

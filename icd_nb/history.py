@@ -13,9 +13,11 @@ from fastcore.basics import patch
 from torch import nn
 from .checkpoint import (
     all_tensors, check_there, drop_spares, not_finite, read_state, write_state)
+from .checkpoint import KEPT, weights_fault, weights_id
 from .core import NUMBERS_VERSION, atomic_write, short_hash
 from .devices import hardware
 from .evaluation import evaluate
+from .files import moved
 from .first_look import fault_of_images
 from .hub import notes_of
 from .models import load_weights
@@ -92,6 +94,10 @@ def _frozen(model)->dict: # {} where nothing is
     weights = [k for k, p in model.named_parameters() if not p.requires_grad]
     return {k: v for k, v in dict(frozen_layers=layers, frozen_weights=weights).items() if v}
 
+def _scored(teacher): # how it says what it knows; {} where there is none
+    if teacher is None: return {}
+    return dict(teacher_scores=getattr(teacher, 'scored', 'live'))
+
 @patch
 def remember(self:Student, data):
     "Note how pictures reach the network and what its classes are called, for the files it leaves"
@@ -110,7 +116,7 @@ def about(self:Student, data, teacher, seed, precision)->dict:
                 images=dict(name=data.name, fingerprint=data.fingerprint),
                 teacher=None if network is None else model_fingerprint(network),
                 precision=precision, code=NUMBERS_VERSION, network=_network(self.model),
-                **_frozen(self.model))
+                **_scored(teacher), **_frozen(self.model))
 
 @patch(as_prop=True)
 def first_weights(self:Student)->str: # 8 hexadecimal digits
@@ -118,8 +124,10 @@ def first_weights(self:Student)->str: # 8 hexadecimal digits
     return None if self._goes_on else model_fingerprint(self.model)
 
 # %% ../nbs/08r_history.ipynb #save
-_NUMBERS = 'epoch', 'history', 'machines', 'rows', 'names', 'spent'
+_NUMBERS = 'epoch', 'history', 'machines', 'rows', 'names', 'spent', 'weights'
 _STATES = 'model', 'objective', 'opt'
+
+Student.weights = None # a fingerprint of those that it has left, when it is done
 
 @patch(as_prop=True)
 def _weights_alone(self:Student): return self.done and self.keep == 'weights'
@@ -140,7 +148,9 @@ def save(self:Student):
 @patch
 def _write_products(self:Student): # the files that others read
     notes = notes_of(self.model, self.images)
-    if self.done: save_weights(self.model, self.folder/'student.safetensors', notes=notes)
+    if self.done:
+        save_weights(self.model, self.folder/KEPT[2], notes=notes)
+        self.weights = weights_id(self.folder)
     lines = ''.join(json.dumps(epoch, allow_nan=False) + '\n' for epoch in self.history)
     with atomic_write(self.folder/'metrics.jsonl') as tmp: tmp.write_bytes(lines.encode())
 
@@ -161,6 +171,13 @@ def whole_steps(step):
             raise
     return marked
 
+def _let_grow(objective, state):
+    "Give the buffers of terms the shapes in which they were kept: a bank grows while it is used"
+    for at, m in objective.named_modules():
+        for k, v in m._buffers.items():
+            kept = state.get(f'{at}.{k}', v)
+            if v is not None and kept.shape != v.shape: m._buffers[k] = kept.clone()
+
 @patch
 def resume(self:Student):
     "Go on from the checkpoint, if there is one"
@@ -171,10 +188,11 @@ def resume(self:Student):
     if state is None: return self._say_torn()
     self.torn = False
     if 'model' not in state: return self._resume_finished(state)
+    _let_grow(self.objective, state['objective'])
     for k in ('model', 'objective'): getattr(self, k).load_state_dict(state[k])
     take_over(self.opt, state['opt'])
     self._take_numbers(state)
-    if self.done and is_first(): self._write_products() # in case it was stopped between the two
+    if self.done and is_first(): self._write_again()
 
 @patch
 def _say_torn(self:Student): # of a network that another student has left so
@@ -184,13 +202,24 @@ def _say_torn(self:Student): # of a network that another student has left so
 
 @patch
 def _resume_finished(self:Student, state): # its weights are in a file of their own
-    weights = self.folder/'student.safetensors'
-    if not weights.exists():
-        return warnings.warn(f"{self.folder}: the weights of this finished training are not there "
-                             "any more, so it is done again")
-    load_weights(self.model, weights)
+    if what := weights_fault(self.folder):
+        return _set_aside(self.folder, what, 'it is done again')
+    load_weights(self.model, self.folder/KEPT[2])
     self._take_numbers(state)
     drop_spares(self.folder)
+
+@patch
+def _write_again(self:Student): # of a finished training whose checkpoint has the weights, too
+    if what := weights_fault(self.folder):
+        _set_aside(self.folder, what, 'they are written again from its checkpoint')
+    self._write_products()
+
+def _set_aside(folder, what, then): # weights that are wrong, with a remark
+    weights, aside = (folder/o for o in (KEPT[2], 'student-damaged.safetensors'))
+    moves = weights.exists() and is_first()
+    if moves: moved(weights, aside)
+    where = f' (that file is now {aside.name})'*moves
+    warnings.warn(f"{folder}: the weights of this finished training {what}{where}, so {then}")
 
 @patch
 def _take_numbers(self:Student, state):

@@ -163,8 +163,8 @@ def one_of(choices, what:str):
 def several(read, what:str, sep:str=','):
     "A reader of a list, or of a text with `sep` between its items; repeated items count once"
     def read_all(value):
-        given = value if hasattr(value, '__iter__') else ()
-        if isinstance(value, str): given = value.strip(' []()'*(sep == ',') or None).split(sep)
+        given = value if hasattr(value, '__iter__') and not isinstance(value, dict) else ()
+        if isinstance(value, str): given = value.strip(' []()\'"'*(sep == ',') or None).split(sep)
         items = [o.strip(' \n\t"\'') if isinstance(o, str) else o for o in given]
         found = list(dict.fromkeys(read(o) for o in items if o != ''))
         if found: return found
@@ -183,7 +183,7 @@ def seed_list(value)->list:
     "`3` → `[0,1,2]`; `\"[0,7]\"` → `[0,7]`"
     if getattr(value, 'ndim', 0): value = value.tolist()
     if isinstance(value, str) and any(c in value for c in ',[('):
-        value = [o for o in value.strip(' [](){}').split(',') if o.strip()]
+        value = [o for o in value.strip(' [](){}\'"').split(',') if o.strip()]
     if isinstance(value, (list, tuple, range)): return _listed_seeds(value)
     try: return [*range(whole_number(1, 1000)(value))]
     except ValueError:

@@ -39,9 +39,10 @@ CHOICES = dict(optimizer=('sgd', 'adamw'), schedule=('steps', 'cosine'))
 
 def _check(recipe, name, what, right):
     v = getattr(recipe, name)
-    number = isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= 1e9
-    if not number or not right(v):
-        raise ValueError(f"recipe: {name} is {v!r}; it must be {what}")
+    fits = isinstance(v, (int, float)) and not isinstance(v, bool) and right(v)
+    if fits and abs(v) <= 1e9: return
+    most = ', and at most 1e9'*bool(fits)
+    raise ValueError(f"recipe: {name} is {v!r}; it must be {what}{most}")
 
 def _check_numbers(recipe):
     for name in ('epochs', 'bs'):
@@ -49,7 +50,7 @@ def _check_numbers(recipe):
     for name in ('lr', 'decay'): _check(recipe, name, 'a number above 0', lambda v: v > 0)
     for name in ('momentum', 'weight_decay', 'label_smoothing'):
         _check(recipe, name, 'a number from 0 on, below 1', lambda v: 0 <= v < 1)
-    if recipe.clip is not None: _check(recipe, 'clip', 'a number above 0, or None', lambda v: v > 0)
+    if recipe.clip is not None: _check(recipe, 'clip', 'None, or a number above 0', lambda v: v > 0)
 
 def _check_drops(drops):
     def is_part(f): return isinstance(f, (int, float)) and 0 <= f <= 1

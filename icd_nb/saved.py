@@ -12,7 +12,7 @@ from pathlib import Path
 from zipfile import is_zipfile
 import torch
 from torch import nn
-from .checkpoint import KEPT
+from .checkpoint import KEPT, weights_fault
 from .core import atomic_write, check_place
 from .data import load_data
 from .export import FORMATS, IMAGES, _scores
@@ -82,8 +82,14 @@ def _of_hub(name): # with its pictures, where it tells of them
     except ValueError: images = {}
     return create_model(name), images
 
+def _whole(folder): # the file of its weights
+    if not (what := weights_fault(folder)): return folder/_TRAINED
+    raise ValueError(f"{folder}: the weights of this finished training {what}. Run the training "
+                     f"again, which makes them anew, or take {_TRAINED} out of the folder to read "
+                     "it as it is")
+
 def _of_folder(path):
-    if (path/_TRAINED).is_file(): return _from_weights(path/_TRAINED, path)
+    if (path/_TRAINED).is_file(): return _from_weights(_whole(path), path)
     if (path/'config.json').is_file(): return _of_hub(f'local-dir:{path}')
     if (path/'settings.json').is_file(): raise ValueError(
         f"the training in {path} is not finished: run it to its end, which writes {_TRAINED}")

@@ -48,7 +48,7 @@ def noticed(look):
         warnings.simplefilter('always')
         try: look()
         except (ValueError, FileNotFoundError) as e: return str(e)
-    return ' '.join(str(w.message) for w in said if any(o in str(w.message) for o in ('damaged', 'began with other weights')))
+    return ' '.join(str(w.message) for w in said if any(o in str(w.message) for o in ('damaged', 'began with other weights', 'not its own')))
 
 FLIPPED = [] # what was tried, for 96_reliability
 
@@ -226,3 +226,20 @@ def test_a_shipped_teacher(tmp_path):
     bits[len(bits)//2] ^= 1
     Path(f).write_bytes(bits)
     with pytest.raises(ValueError, match='is damaged'): load_weights(create_model('resnet14', 20), f)
+
+@pytest.mark.parametrize('keep', ['weights', 'all'])
+def test_the_weights_of_a_finished_training(tmp_path, keep):
+    folders = [tmp_path/o for o in ('a', 'other')]
+    for folder, seed in zip(folders, (0, 1)):
+        torch.manual_seed(seed)
+        fit(Student(Tiny(), objective('kd'), recipe=Recipe(epochs=2, bs=10), folder=folder, keep=keep), data(), teacher(), device='cpu', speed=Speed.plain())
+    mine, theirs = (o/'student.safetensors' for o in folders)
+    whole, aside = mine.read_bytes(), folders[0]/'student-damaged.safetensors'
+    def again(): fit(student(folders[0], keep=keep), data(), teacher(), device='cpu', speed=Speed.plain())
+    def right():
+        assert mine.read_bytes() == whole # from the checkpoint, or trained again
+        aside.unlink()
+    mine.write_bytes(theirs.read_bytes())
+    assert 'are not its own' in noticed(again)
+    right()
+    every_flip_is_noticed('weights of a student', mine, again, right, places=[*range(8), *range(8, len(whole), len(whole)//12)])

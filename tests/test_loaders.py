@@ -1,6 +1,7 @@
 "A training on PyTorch's own data sets and loaders"
+from threading import Lock
 import pytest, torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset, WeightedRandomSampler
 from icd_nb.data.loaders import LoaderData
 from icd_nb.features.contrast import CRD
 from icd_nb.losses import CE, KD, objective
@@ -67,3 +68,31 @@ def test_processes_that_load_the_first_batches_end():
     student = Student(create_model('resnet8', 4, seed=0), Counts() + KD(), recipe=Recipe(1, bs=32))
     fit(student, data, create_model('resnet8', 4, seed=1), device='cpu', speed=Speed.plain())
     assert {*seen} == {before+1}
+
+class Own(Dataset):
+    "A set of one's own that remembers what it has read, and has a lock"
+    def __init__(self, x, noise=0.): self.x, self.noise, self.known, self.lock, self.read = x, noise, {}, Lock(), 0
+    def __len__(self): return len(self.x)
+    def __getitem__(self, i):
+        with self.lock: self.read += 1
+        self.known[i] = i
+        return self.x[i] + self.noise*torch.randn(3, 32, 32), i % 2
+
+class Twice(Own):
+    def __getitem__(self, i): return 2*super().__getitem__(i)[0], i % 2
+
+x, x_test = pictures(12).tensors[0], pictures(6).tensors[0]
+def loader(**kw): return DataLoader(Own(x), 4, **kw)
+CHANGES = {'images': lambda: (Own(-x), Own(x_test)), 'a late image': lambda: (Own(torch.cat([x[:8], -x[8:]])), Own(x_test)),
+           'a late test image': lambda: (Own(x), Own(torch.cat([x_test[:3], -x_test[3:]]))), 'noise': lambda: (Own(x, 5.), Own(x_test)), 'code': lambda: (Twice(x), Own(x_test)),
+           'drop_last': lambda: (loader(shuffle=True, drop_last=True), Own(x_test)), 'no shuffling': lambda: (loader(), Own(x_test)),
+           'sampler': lambda: (loader(sampler=WeightedRandomSampler([1.]*12, 12)), Own(x_test)), 'batches': lambda: (DataLoader(Own(x), batch_sampler=[[0, 1, 2, 3]]*3), Own(x_test))}
+
+@pytest.mark.parametrize('change', CHANGES)
+def test_a_training_on_other_data_is_another(change, tmp_path):
+    begun = LoaderData(Own(x), Own(x_test))
+    fit_many([student(folder=tmp_path)], begun, create_model('resnet8', 2, seed=7), deadline=0, **PLAIN)
+    with pytest.raises(ValueError, match='images.fingerprint'):
+        fit(student(folder=tmp_path), LoaderData(*CHANGES[change]()), create_model('resnet8', 2, seed=7), **PLAIN)
+    fit(student(folder=tmp_path), LoaderData(begun.train, begun.test), create_model('resnet8', 2, seed=7), **PLAIN) # they were read meanwhile
+    assert LoaderData(begun.train, begun.test).fingerprint == begun.fingerprint

@@ -17,8 +17,9 @@ from fastcore.basics import patch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 from ..core import fingerprint, get_device, seed_of, short_hash
 from ..params import checked, shown, whole_number
-from .identity import in_words, told_apart_by
-from .labels import as_names, check_same_classes, class_names, item_of, read_labels
+from .identity import first_images, in_words, order_of, told_apart_by
+from .labels import (
+    as_names, check_same_classes, class_names, item_of, read_labels, undisturbed)
 from .mixed import batch_of, collates, say_unscaled
 
 # %% ../../nbs/01m_loaders.ipynb #loader-parts
@@ -128,6 +129,9 @@ class LoaderData:
                  name:str=None, # default: the kind of the training set
                  workers:int=0 # processes that load the images of a `Dataset`
                 ):
+        with undisturbed(train, test): self._read(train, test, classes, name, workers)
+
+    def _read(self, train, test, classes, name, workers):
         parts = [_dataset(part, where) for part, where in ((train, 'train'), (test, 'test'))]
         if isinstance(test, DataLoader): _check_each_once(test, len(parts[1]))
         self.train, self.test = train, test
@@ -145,7 +149,8 @@ class LoaderData:
         first = say_unscaled(next(self.own_test(2, 'cpu')))
         self.augment = _seen(first.x, labels[0])
         images = fingerprint(self.train_y, self.test_y, first.x)
-        known = [*told_apart_by(parts), *map(in_words, collates(train, test))]
+        known = [*told_apart_by(parts), *map(in_words, collates(train, test)), *order_of(train),
+                 *first_images(parts[0])]
         self.fingerprint = short_hash([images, *known])
 
     @property

@@ -11,8 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from fastcore.basics import groupby, patch
 from torch import nn
-from ..core import (NUMBERS_VERSION, fingerprint, project_file,
-                         runs_home, seed_of, short_hash, write_json)
+from ..core import NUMBERS_VERSION, project_file, runs_home, seed_of, short_hash, write_json
 from ..devices import get_device, versions
 from ..hub import hub_file
 from ..libraries import file_part, library_of
@@ -25,6 +24,7 @@ from .run import Run, dataset_names
 from .seal import read_sealed, sealed
 from ..data import is_part, steps_per_epoch
 from ..data.loaders import check_data
+from ..checkpoint import weights_fault
 from ..earlier import about_before, all_epochs
 from ..class_order import near_chance
 from ..evaluation import evaluate
@@ -66,7 +66,6 @@ class Lab:
     def teacher(self, model):
         self._teacher, self.teacher_name, self.teacher_origin, self._about = model, None, {}, None
         self.teacher_id = None if model is None else model_fingerprint(model)
-        self._weights = None if model is None else fingerprint(*model.parameters())
 
     settled = cached_property(lambda self: self.data.settle(self.device)) # once for all groups
 
@@ -138,8 +137,8 @@ def result(self:Lab, run:Run)->dict: # None where there is none
 def todo(self:Lab, runs)->list: # lists of runs
     "The runs that have no result yet, in groups that train side by side"
     def is_done(run):
-        result, weights = self.result(run), self.run_folder(run)/'student.safetensors'
-        return result and ('error' in result or weights.exists())
+        result = self.result(run)
+        return result and ('error' in result or not weights_fault(self.run_folder(run)))
     left = [run for run in dict.fromkeys(runs) if not is_done(run)]
     return [*groupby(left, lambda run: (run.seed, run.bs)).values()]
 
@@ -150,8 +149,8 @@ def run(self:Lab, runs, deadline=None # stop cleanly before this `time.monotonic
     "Train what has no result, and return the results"
     each = is_a(Run, "a run, such as Run(method='kd'), or a list of them")
     runs = [checked(o, each, 'Lab.run') for o in ([runs] if isinstance(runs, Run) else runs)]
-    now = self.teacher and fingerprint(*self.teacher.parameters())
-    if now != self._weights: raise ValueError(
+    now = None if self.teacher is None else model_fingerprint(self.teacher)
+    if now != self.teacher_id: raise ValueError(
         "the lab's teacher is not what it was: give it anew, as in lab.teacher = network")
     if todo := from_first(lambda: self.todo(runs)): self._train(todo, deadline)
     return [result for result in map(self.result, runs) if result]
@@ -206,8 +205,8 @@ def find_teacher(self:Lab, run:Run, # a `teacher_run`
     if library_of(run.student) == 'hub': return hub_file(run.student)
     name = file_part(f'{self.data.name}-{run.student}') + '.safetensors'
     ours = project_file('teachers', name) if shipped else None
-    trained = self.teacher_lab.run_folder(run)/'student.safetensors'
-    return ours or (trained if trained.exists() else None)
+    if ours or weights_fault(trained := self.teacher_lab.run_folder(run)): return ours
+    return trained/'student.safetensors'
 
 @patch(as_prop=True)
 def teacher_lab(self:Lab)->Lab:

@@ -9,7 +9,7 @@ __all__ = ['CONTEXT', 'COLUMNS', 'json_lines', 'file_name', 'Ledger', 'recipe_ke
 import json, re
 from numbers import Real
 from pathlib import Path
-import pandas as pd
+import numpy as np, pandas as pd
 from fastcore.basics import patch
 from ..core import _not_finite, atomic_write, project_root, read_json, short_hash
 from ..bundle import bundled
@@ -32,7 +32,8 @@ def _to_columns(history:list)->dict: # name → one value per epoch
     terms = [{_TERM[SCHEMA]+k: v for k, v in epoch.get('terms', {}).items()} for epoch in history]
     flat = [{k: v for k, v in epoch.items() if k != 'terms'} | t
             for epoch, t in zip(history, terms)]
-    return {k: [_four_digits(epoch.get(k)) for epoch in flat] for k in (flat[0] if flat else ())}
+    names = dict.fromkeys(k for epoch in flat for k in epoch) # a term may begin later
+    return {k: [_four_digits(epoch.get(k)) for epoch in flat] for k in names}
 
 def _to_history(columns:dict, schema:int=SCHEMA)->list: # one dict per epoch
     "`_to_columns` backwards"
@@ -40,7 +41,8 @@ def _to_history(columns:dict, schema:int=SCHEMA)->list: # one dict per epoch
     for values in zip(*columns.values()):
         epoch = dict(zip(columns, values))
         terms = {k.removeprefix(prefix): epoch.pop(k) for k in columns if k.startswith(prefix)}
-        history.append(epoch | dict(terms=terms))
+        there = {k: v for k, v in terms.items() if v is not None}
+        history.append(epoch | dict(terms=there))
     return history
 
 # %% ../../nbs/12_ledger.ipynb #json-lines
@@ -147,10 +149,19 @@ def _each(self:Ledger): # every result once
     say_doubtful(self.path, bare, misnamed)
 
 # %% ../../nbs/12_ledger.ipynb #ledger-add
+def _as_json(o, at='it'): # numbers of NumPy become Python's
+    if isinstance(o, dict): return {k: _as_json(v, f'{at}.{k}') for k, v in o.items()}
+    if isinstance(o, (list, tuple)): return [_as_json(v, f'{at}[{i}]') for i, v in enumerate(o)]
+    if isinstance(o, np.generic): return o.item()
+    if o is None or isinstance(o, (bool, int, float, str)): return o
+    raise ValueError(f"what is to be added cannot be written: {at.removeprefix('it.')} is "
+                     f"{shown(o)}; give numbers, texts, lists and dicts")
+
 @patch
 def add(self:Ledger, result:dict)->str: # `added`, `same`, or `differs`: what was there stays
     "Put a result in, unless its settings have one"
-    file = self.file(_as_result(result, 'what is to be added')['settings'])
+    result = _as_json(_as_result(result, 'what is to be added'))
+    file = self.file(result['settings'])
     if (schema := result.get('schema', SCHEMA)) != SCHEMA: raise ValueError(
         f"what is to be added is of schema {schema!r}, and a ledger takes {SCHEMA}")
     with alone(self.path/file.name): return self._add(result, file)
@@ -162,7 +173,7 @@ def _add(self:Ledger, result, file):
         return 'same' if all(here.get(k) == result.get(k) for k in _NUMBERS) else 'differs'
     stored = dict(unsealed(result, file.name), schema=SCHEMA,
                   label=recipe_title(result['settings']))
-    stored['curves'] = _to_columns(stored.pop('history', []))
+    stored['curves'] = _to_columns(stored.pop('history', None) or [])
     for at in _not_finite(stored): raise ValueError(
         f"{file.name} is not written: {at} is NaN or infinite, and that is no result")
     text = json_lines(sealed(stored))

@@ -52,7 +52,8 @@ class Run:
 
 # %% ../../nbs/11_run.ipynb #run-fields
 def _method(value):
-    return '+'.join(check_choice(o.strip(), METHODS, 'method') for o in text(value).split('+'))
+    parts = map(str.strip, value.split('+')) if isinstance(value, str) else [value]
+    return '+'.join(check_choice(o, METHODS, 'method') for o in parts)
 
 def _hyper(value):
     try: given = dict(value)

@@ -47,9 +47,16 @@ def _half_width(values): # of the 95 % interval of their mean, where there are t
     n = len(values)
     return float(stats.t.ppf(.975, n-1))*stdev(values)/n**.5
 
+def _by_seed(o, what)->pd.Series: # each seed once
+    s = pd.Series(o, dtype=float)
+    for seed in s.index[s.index.duplicated()]: raise ValueError(
+        f"paired_difference: seed {seed} stands in {what} more than once, and each pair of results "
+        "counts once")
+    return s
+
 def paired_difference(ours, base)->Difference: # each a Series or a dict: seed → accuracy
     "How much higher `ours` is than `base`, seed by seed"
-    a, b = (pd.Series(o, dtype=float) for o in (ours, base))
+    a, b = _by_seed(ours, 'ours'), _by_seed(base, 'base')
     d = (a - b).dropna().sort_index().tolist()
     if len(d) < 2: return Difference(d[0] if d else None, None, len(d))
     return Difference(mean(d), _half_width(d), len(d))

@@ -13,6 +13,7 @@ from torch import nn
 from ..interpret.clusters import birds_with_parts, cluster_table
 from ..interpret.fidelity import fidelity_table
 from ..interpret.outputs import Outputs, outputs
+from ..checkpoint import weights_fault
 from ..core import parse_scales
 from ..data import base_dataset
 from ..models import load_weights
@@ -28,7 +29,7 @@ def trained_students(lab:Lab, # with its teacher
                     )->dict: # run → network
     "The students of some runs; those that nobody has trained are trained now"
     def weights(run): return lab.run_folder(run)/'student.safetensors'
-    for result in lab.run([run for run in runs if not weights(run).exists()]):
+    for result in lab.run([run for run in runs if weights_fault(lab.run_folder(run))]):
         if 'error' in result: raise FloatingPointError(result['error'])
     return {run: load_weights(new_model(run.student, lab.data), weights(run)) for run in runs}
 
