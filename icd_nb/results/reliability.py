@@ -65,7 +65,8 @@ def plot_lost(found:dict)->list: # of axes
         ax.plot(most[order], color='.6', label='interval and two steps')
         ax.scatter(range(len(order)), seconds[order], label='lost')
         ax.axhline(o['interval'], color='.6', ls=':', label='interval')
-        ax.set(title=precision, xlabel='kills, sorted by their bound', ylabel='seconds', ylim=(0, None))
+        ax.set(title=precision, ylim=(0, None),
+               xlabel='kills, sorted by their bound', ylabel='seconds')
     axs[0][0].legend(loc='upper left')
     return [*axs[0]]
 
