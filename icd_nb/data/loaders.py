@@ -17,7 +17,8 @@ from fastcore.basics import patch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 from ..core import fingerprint, get_device, seed_of, short_hash
 from ..params import checked, shown, whole_number
-from .identity import first_images, in_words, order_of, told_apart_by
+from .identity import (
+    first_images, in_words, order_of, say_shared_images, told_apart_by)
 from .labels import (
     as_names, check_same_classes, class_names, item_of, read_labels, undisturbed)
 from .mixed import batch_of, collates, say_unscaled
@@ -134,6 +135,7 @@ class LoaderData:
     def _read(self, train, test, classes, name, workers):
         parts = [_dataset(part, where) for part, where in ((train, 'train'), (test, 'test'))]
         if isinstance(test, DataLoader): _check_each_once(test, len(parts[1]))
+        say_shared_images(*parts)
         self.train, self.test = train, test
         self.workers = checked(workers, whole_number(0, 1000), 'LoaderData: workers')
         self.sizes = [len(o) for o in parts] # images for training, for the test
