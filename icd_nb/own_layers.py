@@ -7,7 +7,7 @@ __all__ = ['own_parts', 'made_with', 'kept_besides']
 
 # %% ../nbs/00k_own_layers.ipynb #own-layers-imports
 import inspect
-from functools import partial
+from functools import cache, partial
 import torch
 from torch import nn
 from .sources import _described, as_setting, code_of
@@ -41,6 +41,7 @@ def _kept(o, name): # an argument of its constructor
     raise ValueError(f"{type(o).__name__} does not keep its argument {name}: "
                      f"let its constructor say self.{name} = {name}")
 
+@cache
 def _given(cls)->tuple: # the named parameters of its constructor; does it hand on others?
     given = [*inspect.signature(cls.__init__).parameters.values()][1:]
     named = [p for p in given if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -58,11 +59,15 @@ def made_with(o, base:type)->list: # pairs of a parameter and its value
     return [(p, _kept(o, p.name)) for p in found.values()]
 
 # %% ../nbs/00k_own_layers.ipynb #kept-besides
+_USUAL = {*vars(nn.Module())}
+
 def kept_besides(o:nn.Module, names)->dict: # name → what JSON can hold; `names` are left out
     "Numbers, texts and functions among its attributes that none of its methods writes to"
     def counts(k, v):
         routine = inspect.isroutine(v) or isinstance(v, partial)
         if not is_own(type(o)): return routine and hasattr(type(o), k)
         return routine or isinstance(v, (int, float, str))
-    usual = {*vars(nn.Module()), *names, *_written(type(o), lambda c: c not in nn.Module.__mro__)}
-    return {k: as_setting(v) for k, v in sorted(vars(o).items()) if k not in usual and counts(k, v)}
+    usual = {*_USUAL, *names}
+    found = {k: v for k, v in sorted(vars(o).items()) if k not in usual and counts(k, v)}
+    written = _written(type(o), lambda c: c not in nn.Module.__mro__) if found else ()
+    return {k: as_setting(v) for k, v in found.items() if k not in written}
