@@ -24,8 +24,8 @@ def near_chance(top1:float, # in percent
             "Are these the right weights, for these classes in this order?")
 
 # %% ../nbs/08i_class_order.ipynb #stands-for
-def _stands_for(guess, y, k)->torch.Tensor: # of each score a label; -1 where it never is highest
-    n = torch.zeros(max(k, int(guess.max())+1), k)
+def _stands_for(guess, y, k, scores)->torch.Tensor: # of each a label; -1 where it never is highest
+    n = torch.zeros(scores, k)
     n.index_put_((guess, y), torch.ones(len(y)), accumulate=True)
     return n.argmax(1).where(n.sum(1) > 0, -1)
 
@@ -41,7 +41,8 @@ def another_order(guess, # the highest of each image's scores, by its number
     "A remark on a network that tells the classes apart and gives them other names"
     mixed = torch.randperm(len(y), generator=generator(0, 'another order'))
     guess, y = guess.cpu()[mixed], y.cpu()[mixed]
-    names = _stands_for(guess[::2], y[::2], len(classes))
+    scores = max(len(classes), int(guess.max())+1) # a network may have more of them
+    names = _stands_for(guess[::2], y[::2], len(classes), scores)
     asked, labels = guess[1::2], y[1::2]
     if not len(asked): return ''
     renamed = (names[asked] == labels).float().mean().item()
