@@ -110,17 +110,38 @@ def _value_at(o, path): # without running code of its own, such as a property's
 def _read_of(o, paths): # what is read of such an object: all of it where it is named alone
     return o if () in paths else {'.'.join(path): _value_at(o, path) for path in sorted(paths)}
 
-# %% ../nbs/00e_surroundings.ipynb #used-by
-def _written(cls, those=is_own)->set: # attributes of `self` that its methods change later
-    parts = [o for c in cls.__mro__ if those(c) for o in vars(c).items() if o[0] != '__init__']
-    trees = [_tree(inspect.unwrap(f)) for _, f in parts if inspect.isfunction(f)]
-    nodes = [o for tree in filter(None, trees) for o in ast.walk(tree)]
-    put = [o.value if isinstance(o, ast.Subscript) else o for o in nodes
-           if isinstance(getattr(o, 'ctx', None), (ast.Store, ast.Del))] # self.x = …, self.x[0] = …
-    put += [getattr(getattr(o.value, 'func', None), 'value', None) # self.x.append(…)
-            for o in nodes if isinstance(o, ast.Expr)]
-    return {o.attr for o in put if isinstance(o, ast.Attribute)}
+# %% ../nbs/00e_surroundings.ipynb #written
+_GIVES = {'pop', 'popitem', 'popleft', 'setdefault'} # change what they are asked of, and answer
+_CHANGE = {'append', 'appendleft', 'add', 'update', 'extend', 'insert', 'remove', 'clear',
+           'discard', 'move_to_end', 'copy_', 'fill_', 'sort'}
 
+def _targets(tree): # what a function writes to: attributes, items, and what it changes by a call
+    for o in ast.walk(tree):
+        stores = isinstance(getattr(o, 'ctx', None), (ast.Store, ast.Del))
+        if stores and isinstance(o, (ast.Attribute, ast.Subscript)): yield o
+        alone = isinstance(o, ast.Expr)
+        f = getattr(o.value if alone else o, 'func', None)
+        if not isinstance(f, ast.Attribute): continue
+        of_object = isinstance(f.value, ast.Attribute)
+        if f.attr in _GIVES or alone and (of_object or f.attr in _CHANGE): yield f.value
+
+def _changed(functions)->tuple: # names of attributes, and of variables that stand outside
+    found = set(), set()
+    for tree in filter(None, map(_tree, map(inspect.unwrap, functions))):
+        for o in _targets(tree):
+            while isinstance(o, ast.Subscript): o = o.value
+            if isinstance(o, ast.Attribute): found[0].add(o.attr)
+            if isinstance(o, ast.Name): found[1].add(o.id)
+    return found
+
+def _methods(cls, those=is_own)->list: # of the user's classes, but for the one that makes an object
+    parts = [o for c in cls.__mro__ if those(c) for o in vars(c).items() if o[0] != '__init__']
+    return [f for _, f in parts if inspect.isfunction(f)]
+
+def _written(cls, those=is_own)->set: # attributes of `self` that its methods change
+    return _changed(_methods(cls, those))[0]
+
+# %% ../nbs/00e_surroundings.ipynb #used-by
 def _method(o, k): # the function behind a method or a property; None where `k` is a value
     v = inspect.getattr_static(type(o), k, None)
     v = next((getattr(v, a) for a in ('fget', '__func__', 'func') if hasattr(v, a)), v)

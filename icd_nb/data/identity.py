@@ -6,7 +6,7 @@
 __all__ = ['in_words', 'first_images', 'order_of', 'told_apart_by', 'say_shared_images']
 
 # %% ../../nbs/01l_identity.ipynb #identity-imports
-import ast, inspect, os, random, re, warnings
+import inspect, os, random, re, warnings
 from functools import partial
 from itertools import chain
 from pathlib import PurePath
@@ -16,7 +16,7 @@ from torch.utils.data import (
 from ..core import fingerprint, short_hash
 from .labels import item_of, sets_in, undisturbed
 from ..sources import _described, code_of
-from ..surroundings import _tree, is_own
+from ..surroundings import _changed, _methods, _written, is_own
 
 # %% ../../nbs/01l_identity.ipynb #identity-words
 def _nested(transform)->list: # it and all those inside it
@@ -71,29 +71,6 @@ def _raw(dataset)->list: # what can be told of its images without loading one af
     return [o for o in found if o] + [short_hash([*map(os.path.getsize, files)])]*bool(files)
 
 # %% ../../nbs/01l_identity.ipynb #identity-written
-_CHANGE = {'append', 'appendleft', 'add', 'update', 'extend', 'insert', 'setdefault', 'pop',
-           'remove', 'popitem', 'clear', 'discard', 'move_to_end', 'copy_', 'fill_', 'sort'}
-
-def _targets(tree): # what a function writes to: attributes, items, and what it changes by a call
-    for o in ast.walk(tree):
-        calls = isinstance(o, ast.Call) and isinstance(o.func, ast.Attribute)
-        stores = isinstance(getattr(o, 'ctx', None), (ast.Store, ast.Del))
-        if calls and o.func.attr in _CHANGE: yield o.func.value
-        if stores and isinstance(o, (ast.Attribute, ast.Subscript)): yield o
-
-def _changed(functions)->tuple: # names of attributes, and of variables that stand outside
-    found = {}, {}
-    for tree in filter(None, map(_tree, map(inspect.unwrap, functions))):
-        for o in _targets(tree):
-            while isinstance(o, ast.Subscript): o = o.value
-            if isinstance(o, ast.Attribute): found[0][o.attr] = True
-            if isinstance(o, ast.Name): found[1][o.id] = True
-    return found
-
-def _methods(cls)->list: # of the user's, but for the one that makes an object
-    parts = [o for c in cls.__mro__ if is_own(c) for o in vars(c).items() if o[0] != '__init__']
-    return [f for _, f in parts if inspect.isfunction(f)]
-
 _SHOWS = '__getitem__', '__getitems__', '__len__', '__iter__'
 
 def _code(cls)->str: # without what its file's functions fill, such as a dictionary of images
@@ -125,7 +102,7 @@ _ELSEWHERE = {'transform', 'transforms', 'data_source', 'dataset', # told by the
 
 def _own(o, seen=())->list: # its code, and its settings
     if id(o) in seen: return ['the same']
-    skip = _ELSEWHERE.union(_changed(_methods(type(o)))[0])
+    skip = _ELSEWHERE | _written(type(o))
     kept = {k: _setting(v, (*seen, id(o))) for k, v in vars(o).items() if k not in skip}
     code = _code(type(o)) if is_own(type(o)) else type(o).__name__
     return [code, {k: v for k, v in kept.items() if v not in (None, '')}]
