@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .core import parse_scales
 from .explicit import ExplicitHead
 from .heads import eval_mode
-from .params import taking
+from .logits import taking
 from .scorer import Scorer
 
 _all_ = ['Scorer', 'eval_mode'] # also found here

@@ -14,12 +14,12 @@ from fastcore.basics import patch
 from safetensors.torch import load_file
 from torch import nn
 from .core import check_choice, check_place, generator
-from .logits import main_logits
+from .logits import main_logits, taking
 from .extras import optional
 from .files import moved, writing
 import icd_nb.history # gives a student its result
 from .hub import changed_layer, made_as, notes_of, push_folder, write_hub_folder
-from .params import checked, network, path_of, taking, whole_number
+from .params import checked, network, path_of, whole_number
 from .prediction import image_record, shows_pictures
 from .devices import to_model
 from .speed import FullConv2d

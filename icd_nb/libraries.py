@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['library_of', 'library_names', 'in_libraries', 'check_library_name', 'with_head', 'library_model', 'AtSize',
-           'pretraining', 'pretraining_text', 'file_part']
+           'pretraining', 'pretraining_text', 'file_part', 'shipped_teacher']
 
 # %% ../nbs/02j_libraries.ipynb #libraries-imports
 import re
 from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
 import torchvision
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
-from .core import nearest
+from .core import nearest, project_file
 from .extras import optional
 from .files import short_name
 from .params import checked, network, whole_number
@@ -134,3 +135,7 @@ def pretraining_text(name:str)->str:
 def file_part(name:str)->str:
     "A network's name as it stands in the names of files, or another name that is made of such"
     return short_name(re.sub(r'[/\\:]', '_', str(name)))
+
+def shipped_teacher(dataset:str, name:str)->Path: # None where there is none
+    "The weights of a teacher in `teachers/`, of the project or of the library"
+    return project_file('teachers', file_part(f'{dataset}-{name}') + '.safetensors')

@@ -17,7 +17,7 @@ from .core import check_choice, nearest
 from .extras import optional
 from .hub import hub_config, hub_file, note_making
 from .libraries import in_libraries, library_model, library_of
-from .params import checked, network, whole_number, yes_or_no
+from .params import a_seed, checked, network, yes_or_no
 from .weights import (
     copied, counts_steps, find_weights, not_finite_weights, read_checkpoint, shapes_of)
 from .zoo import mobilenetv1, mobilenetv2, resnet, resnet_imagenet, shufflenet, vgg, wrn
@@ -59,7 +59,7 @@ def create_model(name:str, # in `MODELS`, or `torchvision/…`, `timm/…`, `hf-
     library, given = library_of(check_model(name)), num_classes is not None
     num_classes = check_whole(num_classes if given else 100, 2, 'num_classes')
     image_size = check_whole(image_size, 32, 'image_size in pixels')
-    if seed is not None: checked(seed, whole_number(0, 2**63-1), 'create_model: seed')
+    if seed is not None: checked(seed, a_seed, 'create_model: seed')
     pretrained = checked(pretrained, yes_or_no, 'create_model: pretrained')
     if library and stem: raise ValueError(f"{name!r} has the stem of its library: leave stem out")
     usual = 'cub' if image_size >= 64 else 'cifar'

@@ -15,11 +15,11 @@ from .devices import seed_torch, to_model
 from .decoupling import eval_mode, Scorer
 from .evaluation import hits
 from .first_look import check_network
-from .foreign import LoneImage, first_step, keep_apart, left_alone, start_momentum
+from .foreign import LoneImage, explained, first_step, keep_apart, left_alone
 from .kd import own_objective, smoothed
 from .levels import asks_strong
-from .params import checked, is_a, path_of, text, whole_number
-from .recipe import Recipe, make_optimizer
+from .params import a_seed, checked, is_a, path_of, text
+from .recipe import Recipe, make_optimizer, start_momentum
 from .shares import average_gradients, shared_pass, scores_of_all
 from .speed import keep_depthwise, loss_and_gradients, set_scalar
 from .teacher import check_map, check_memory, scores
@@ -44,7 +44,7 @@ class Student:
             raise ValueError("a student's model is a network, such as "
                              f"create_model('resnet8', 20), not {model!r}{call}")
         checked(recipe, is_a(Recipe, 'a Recipe, such as Recipe(epochs=240)'), 'Student: recipe')
-        seed = checked(seed, whole_number(0, 2**63-1), 'Student: seed')
+        seed = checked(seed, a_seed, 'Student: seed')
         checked(name, text, 'Student: name')
         if folder is not None: folder = path_of(folder, f'{name}: folder').absolute()
         self.model, self.recipe, self.seed, self.name = model, recipe, seed, name
@@ -203,7 +203,7 @@ def step(self:Student, batch,
     "One training step"
     self.reseed(i)
     self.opt.zero_grad()
-    with LoneImage() if len(batch.x) == 1 < self.recipe.bs else nullcontext():
+    with explained(self.name), LoneImage() if len(batch.x) == 1 < self.recipe.bs else nullcontext():
         s = self.score(batch)
         if after: torch.cuda.current_stream(after.device).wait_stream(after)
         with first_step(self, s, t, batch.y): total, parts = self.backward(s, t, batch.y)

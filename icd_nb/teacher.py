@@ -17,7 +17,8 @@ from .decoupling import Scorer
 from .ensemble import Ensemble, scorer_of
 from .scores import Scores
 from .shares import scores_of_all
-from .foreign import check_plain, layers_of_cells
+from .first_look import check_plain
+from .foreign import layers_of_cells
 from .fold import folded, half_stored
 from .features.layers import record
 from .params import checked, network

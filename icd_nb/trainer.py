@@ -29,7 +29,7 @@ from .export import export_model # a student gets its `export` with it
 from .graph import Graphs, aside, side_by_side, undone
 from .history import whole_steps
 from .kd import smoothed
-from .params import checked, is_a, shown, whole_number
+from .params import a_seed, checked, is_a, shown
 from .processes import (alone_together, by_first, check_alike, first_before_others,
                               from_first, shared_keeper, shared_speed, together)
 from .ranks import launched
@@ -220,7 +220,7 @@ def _check_asked(students, data, seed, speed, deadline)->int: # the seed
     check_data(data)
     checked(speed, is_a(Speed, "a Speed, such as Speed(precision='fp32')"), 'fit: speed')
     checked(deadline, moment, 'fit: deadline')
-    return checked(seed, whole_number(0, 2**63-1), 'fit: seed')
+    return checked(seed, a_seed, 'fit: seed')
 
 def _batch_size(students)->int: # the one that all have in common
     if not students: raise ValueError("there is no student to train")

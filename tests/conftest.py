@@ -30,6 +30,12 @@ def pytest_collection_modifyitems(config, items):
     config.hook.pytest_deselected(items=[o for o in items if o.get_closest_marker('slow')])
     items[:] = [o for o in items if not o.get_closest_marker('slow')]
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    "Each test, with its fixtures, draws the same numbers whichever tests ran before it"
+    import random, numpy, torch # behind what is set above
+    for seed in (random.seed, numpy.random.seed, torch.manual_seed): seed(0)
+
 def known(method, **hyper):
     "Those of the hyper-parameters that a method has"
     from icd_nb.methods import hyper_defaults # behind what is set above

@@ -103,7 +103,7 @@ def test_what_cka_has_by_chance_is_said(metric):
         warnings.simplefilter('ignore')
         shuffled = [getattr(hints, metric)(X, Y[torch.randperm(24, generator=torch.Generator().manual_seed(i))]) for i in range(300)]
     assert abs(torch.stack(shuffled).mean() - told) < .01 and abs(value - told) < .05
-    with pytest.warns(UserWarning, match="of 20 images: layers '1' and '3' would reach"): select_hints(net, images[:20], 2, metric)
+    with pytest.warns(UserWarning, match="of 10 images: layers '1' and '3' would reach"): select_hints(net, images[:10], 2, metric)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         select_hints(net, images, 2, metric)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 import matplotlib.pyplot as plt, pandas as pd, torch
 from torch import nn
-from ..core import check_choice, project_file
+from ..core import check_choice
 from ..data import base_dataset
 from ..earlier import all_epochs
 from ..levels import asks_strong
-from ..libraries import file_part
+from ..libraries import shipped_teacher
 from ..models import create_model
 from ..params import checked, check_parameters, number
 from ..results.export import export_table
@@ -89,8 +89,8 @@ def _work(group)->tuple: # operations and kernels of runs that train side by sid
 
 def _teachings(groups, epochs)->list: # one run for each teacher that has to be trained
     taught = {o.teacher: o for group in groups for o in group if o.method != 'ce'}
-    def ships(o): return project_file('teachers', f'{o.dataset}-{file_part(o.teacher)}.safetensors')
-    return [teacher_run(o, epochs) for o in taught.values() if not ships(o)]
+    return [teacher_run(o, epochs) for o in taught.values()
+            if not shipped_teacher(o.dataset, o.teacher)]
 
 # %% ../../nbs/13d_cost_plan.ipynb #cost-plan
 def cost_plan(groups, # lists of runs that train side by side

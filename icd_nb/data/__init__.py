@@ -25,7 +25,7 @@ from .cub200 import load_cub200
 from .folders import TAKEN, base_dataset, is_part, load_folder, load_imagenet
 from .minibirds import load_minibirds
 from .split import held_places, held_part
-from ..params import checked, maybe, path_text, whole_number
+from ..params import a_seed, checked, maybe, path_text, whole_number
 from ..style import show_pictures
 
 # %% ../../nbs/01_data.ipynb #exported
@@ -146,7 +146,7 @@ def balanced(y, n, k, seed, what):
 def subset(self:ImageData, n_train=None, # default: all
            n_test=None, seed=0)->ImageData:
     "A balanced part of the set, named after its sizes and seed"
-    parts = {}
+    parts, seed = {}, checked(seed, a_seed, 'subset: seed')
     for what, n in dict(train=n_train, test=n_test).items():
         if n is None: continue
         n = checked(n, whole_number(), f'subset: n_{what}')
@@ -169,7 +169,7 @@ def hold_out(self:ImageData, part=.2, # a share of each class's training images,
              seed=0)->ImageData:
     "Training images in two parts: some to train on, the others in place of the test images"
     part, x, y = checked(part, held_part, 'hold_out: part'), self.train_x, self.train_y
-    seed, free = checked(seed, whole_number(0, 2**63-1), 'hold_out: seed'), free_bytes('cpu')
+    seed, free = checked(seed, a_seed, 'hold_out: seed'), free_bytes('cpu')
     if self.mapped and not self.lazy and x.numel() > free: raise ValueError(
         f"{self.name}: a part is a copy in memory, and {free:,} bytes are free: decode='lazy'")
     held = torch.zeros(len(y), dtype=torch.bool)

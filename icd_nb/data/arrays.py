@@ -18,7 +18,7 @@ from .augment import recipe, usual_pad
 from .batches import ImageData
 from .folders import own_name
 from .split import held_part, held_places, repeated_images, say_repeated
-from ..params import checked, path_of, whole_number
+from ..params import a_seed, checked, path_of, whole_number
 
 # %% ../../nbs/01i_arrays.ipynb #as-images
 def _how_to_convert(x)->str: # what makes bytes of these numbers; '' if nobody knows
@@ -212,7 +212,7 @@ def _npz_parts(has, name, share, seed)->dict: # `train_x train_y test_x test_y`
     if len(x) != len(y): raise ValueError(f"{name}: {len(x)} images, but {len(y)} labels")
     count_classes(y, f"{name}, y")
     share = checked(share, held_part, 'load_npz: share')
-    seed = checked(seed, whole_number(0), 'load_npz: seed')
+    seed = checked(seed, a_seed, 'load_npz: seed')
     try: train, test = split_classes(y, share, seed)
     except ValueError as e: raise ValueError(f"{name}: {e}") from None
     return dict(train_x=x[train], train_y=y[train], test_x=x[test], test_y=y[test])

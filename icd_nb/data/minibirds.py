@@ -17,7 +17,7 @@ from .birds import (BIRDS, beak, body, crest, eye, eye_ring, legs, perch, perche
                                tail_band, wing, wing_bar)
 from .scenery import daylight, grain, poses, scene, scenery
 from .storage import cached
-from ..params import checked, whole_number
+from ..params import a_seed, checked, whole_number
 
 # %% ../../nbs/01s_minibirds.ipynb #1d003e7f
 MARKS = ('crested', 'ring-eyed', 'bar-winged', 'band-tailed')
@@ -88,7 +88,7 @@ FINGERPRINT = '5606bbd6' # of the set with the default settings
 _STANDARD = {k: p.default for k, p in inspect.signature(draw_set).parameters.items()}
 
 _SETTINGS = dict(n_train=whole_number(), n_test=whole_number(), size=whole_number(16, 1024),
-                 seed=whole_number(0, 2**63-1))
+                 seed=a_seed)
 
 def _first_birds(size, seed, **_)->str: # 8 hexadecimal digits
     "A fingerprint of the first training picture of each species, drawn now"

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from ..core import generator
-from ..params import checked, number, whole_number
+from ..params import a_seed, checked, number, whole_number
 
 # %% ../../nbs/01g_split.ipynb #divided
 def held_part(value)->float: # a reader
@@ -40,7 +40,7 @@ def divided(found:dict, # class → files
            )->dict: # `train` and `test`, each class → files
     "The files of each class in two parts; which are chosen depends on the class's name, too"
     share, parts = checked(share, held_part, f'{where}: share'), dict(train={}, test={})
-    seed = checked(seed, whole_number(0), f'{where}: seed')
+    seed = checked(seed, a_seed, f'{where}: seed')
     for c, files in found.items():
         g = generator(seed, 'split', c)
         try: chosen = {*held_places(len(files), share, g, f'class {c}').tolist()}

@@ -14,6 +14,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from .layers import head_input, vec
 from .maps import FeatureTerm, beside_ce, same_size
 from ..losses import method
+from ..params import above_0, below_1, checked, from_0, whole_number
 from ..records import published
 
 # %% ../../nbs/07b_contrast.ipynb #gaussian
@@ -141,11 +142,11 @@ class CRD(FeatureTerm):
                  T:float=.07, # temperature
                  momentum:float=.5): # what stays of an old entry
         super().__init__(layers)
-        if not (negatives >= 1 and T > 0 and 0 <= momentum < 1):
-            raise ValueError(f"{self.name}: negatives={negatives}, T={T}, momentum={momentum}; "
-                             "it needs at least one negative, T above 0, "
-                             "and a momentum from 0 to less than 1")
-        self.negatives, self.dim, self.T, self.momentum = negatives, dim, T, momentum
+        who = type(self).__name__
+        self.negatives = checked(negatives, whole_number(), f'{who}: negatives')
+        self.dim = checked(dim, whole_number(), f'{who}: dim')
+        self.T = checked(T, above_0, f'{who}: T')
+        self.momentum = checked(momentum, below_1, f'{who}: momentum')
         self.labels = None
 
     def default_layers(self, student, teacher, x):
@@ -218,7 +219,8 @@ class WCoRD(CRD):
                  local:float=.05, # weight of the primal form
                  negatives:int=16384, dim:int=128, T:float=.07, momentum:float=.5): # as in `CRD`
         super().__init__(layers, negatives, dim, T, momentum)
-        self.glob, self.local = glob, local
+        self.glob = checked(glob, from_0, 'WCoRD: glob')
+        self.local = checked(local, from_0, 'WCoRD: local')
     def contrast(self, a, vs, vt, index):
         memory, C = a['memory'], 1 - vs @ vt.T
         shift = math.log(self.negatives/memory.n)

@@ -11,7 +11,7 @@ from torch import Tensor
 from .layers import head_input, vec
 from .maps import FeatureTerm, beside_ce
 from ..losses import CE, METHODS, SDD, _icd, method
-from ..params import checked, whole_number
+from ..params import above_0, checked, from_0, whole_number
 from ..records import published
 from ..terms import CellLoss
 
@@ -49,7 +49,8 @@ class RKD(FeatureTerm):
     name, maps = 'rkd', False
     def __init__(self, layers=None, distance:float=25., angle:float=50.): # the two weights
         super().__init__(layers)
-        self.distance, self.angle = distance, angle
+        self.distance = checked(distance, from_0, 'RKD: distance')
+        self.angle = checked(angle, from_0, 'RKD: angle')
     def default_layers(self, student, teacher, x):
         return [(head_input(student, x), head_input(teacher, x))]
     def compare(self, fs, ft):
@@ -115,7 +116,9 @@ class DIST(CellLoss):
                  gamma:float=2., # weight of the intra-class part
                  T:float=4.): # temperature
         super().__init__()
-        self.beta, self.gamma, self.T = beta, gamma, T
+        for k, v in dict(beta=beta, gamma=gamma).items():
+            setattr(self, k, checked(v, from_0, f'DIST: {k}'))
+        self.T = checked(T, above_0, 'DIST: T')
     def cells(self, s, t, y, local):
         ps, pt = s.log_p(self.T, local).exp(), t.log_p(self.T, local).exp().detach()
         inter, intra = 1 - pearson(ps, pt, 1), (1 - pearson(ps, pt, 0)).mean(1, keepdim=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from .layers import head_input, spatial_size, stages, vec
 from .maps import FeatureTerm, before_relu, beside_ce, same_size
 from ..losses import method
-from ..params import checked, from_0
+from ..params import below_1, checked, from_0
 from ..pooling import cell_means
 from ..records import published
 from ..terms import part_at
@@ -42,10 +42,7 @@ class MGD(FeatureTerm):
     name = 'mgd'
     def __init__(self, layers=None, p:float=.15): # share of channels that is dropped
         super().__init__(layers)
-        if not 0 <= p < 1:
-            raise ValueError(f"mgd: p={p} is the share of channels that is dropped, "
-                             "from 0 to less than 1")
-        self.p = p
+        self.p = checked(p, below_1, 'MGD: p')
     def default_layers(self, student, teacher, x):
         return super().default_layers(student, teacher, x)[-1:]
     def adapter(self, fs, ft): return Generation(fs.shape[1], ft.shape[1], self.p)

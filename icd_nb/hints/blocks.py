@@ -16,7 +16,8 @@ from ..data.batches import ImageData, batches
 from ..devices import device_of, to_model
 from ..heads import eval_mode
 from ..features.layers import first_tensor, hooked, layouts
-from ..params import checked, taking, whole_number
+from ..logits import taking
+from ..params import checked, whole_number
 
 # %% ../../nbs/07g_blocks.ipynb #is-conv
 _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)

@@ -18,8 +18,8 @@ from ..decoupling import Scorer, complementary
 from ..heads import eval_mode, find_head
 from ..explicit import ExplicitHead, named_head, places_of, score_places
 from ..gram import gram_matrix, structure
-from ..logits import main_logits
-from ..params import above_0, checked, is_a, kind_of, named, network, taking, whole_number
+from ..logits import main_logits, taking
+from ..params import above_0, checked, is_a, kind_of, named, network, whole_number
 from ..pixels import PerPixel
 from ..pooling import cell_boxes, cell_slices
 from ..rows import CellRows
@@ -65,9 +65,9 @@ def _gradient(model, x, k): # `[S,S]`, largest over the colours
     with warnings.catch_warnings(): # captum's import asks for progress bars that nobody needs here
         warnings.simplefilter('ignore')
         attr = optional('captum.attr', 'interpret', 'a gradient map')
-    with torch.enable_grad():
+    with eval_mode(model), torch.enable_grad():
         x = to_model(x, model).clone().requires_grad_()
-        found = attr.Saliency(model.eval()).attribute(x, target=int(k))
+        found = attr.Saliency(model).attribute(x, target=int(k))
     return found.abs().amax(1)[0].cpu()
 
 # %% ../../nbs/10a_one_image.ipynb #one-image-asked

@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from fastcore.basics import groupby, patch
 from torch import nn
-from ..core import NUMBERS_VERSION, project_file, runs_home, seed_of, short_hash, write_json
+from ..core import NUMBERS_VERSION, runs_home, seed_of, short_hash, write_json
 from ..devices import get_device, versions
 from ..hub import hub_file
-from ..libraries import file_part, library_of
+from ..libraries import file_part, library_of, shipped_teacher
 from ..params import checked, is_a
 from ..processes import alone_together, from_first
 from ..ranks import is_first
@@ -203,8 +203,7 @@ def find_teacher(self:Lab, run:Run, # a `teacher_run`
         if path.is_file(): return path
         raise ValueError(f"teacher_checkpoint {str(checkpoint)!r}: there is no such file")
     if library_of(run.student) == 'hub': return hub_file(run.student)
-    name = file_part(f'{self.data.name}-{run.student}') + '.safetensors'
-    ours = project_file('teachers', name) if shipped else None
+    ours = shipped_teacher(self.data.name, run.student) if shipped else None
     if ours or weights_fault(trained := self.teacher_lab.run_folder(run)): return ours
     return trained/'student.safetensors'
 

@@ -19,7 +19,7 @@ from ..losses import METHODS, objective, uses_gamma
 from ..methods import Published, as_published, hyper_defaults, user_made
 from ..models import check_model
 from ..params import (
-    checked, from_0, maybe, number, one_of, text, whole_number, yes_or_no)
+    a_seed, checked, from_0, maybe, number, one_of, text, whole_number, yes_or_no)
 from ..registry import check_known, remembered
 from ..recipe import CHOICES, CHOSEN, RECIPES, Recipe, default_lr
 
@@ -72,7 +72,7 @@ _USUAL = {f.name: f.default for f in fields(Run) if f.name in _CHOSEN}
 _OF_240 = dict(warmup=1, before_epochs=5) # of fewer epochs the same share, and at least this
 _maybe_count, _not_negative = maybe(whole_number()), number(strict=False)
 FIELDS = dict(
-    dataset=text, teacher=text, student=check_model, method=_method, seed=whole_number(0, 2**63-1),
+    dataset=text, teacher=text, student=check_model, method=_method, seed=a_seed,
     scales=parse_scales, gamma=_not_negative, epochs=whole_number(), bs=_maybe_count,
     recipe_of=maybe(one_of(RECIPES, 'recipe')), lr=maybe(number()), n_train=_maybe_count,
     n_test=_maybe_count, hyper=_hyper, chained=yes_or_no, clip=maybe(_not_negative), **_CHOSEN)

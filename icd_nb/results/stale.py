@@ -7,8 +7,9 @@ __all__ = ['stale']
 
 # %% ../../nbs/11l_stale.ipynb #stale-imports
 from functools import lru_cache
-from ..core import NUMBERS_VERSION, project_file
+from ..core import NUMBERS_VERSION
 from ..data import DATASETS
+from ..libraries import shipped_teacher
 from ..models import create_model, load_weights
 from ..weights import model_fingerprint
 
@@ -18,7 +19,7 @@ def _weights_of(path, changed, name, classes, side): # `changed`: a newer file i
     return model_fingerprint(load_weights(create_model(name, classes, side), path))
 
 def _shipped_teacher(dataset, name): # its fingerprint; None where there is none in `teachers/`
-    path = project_file('teachers', f'{dataset}-{name}.safetensors')
+    path = shipped_teacher(dataset, name)
     shape = DATASETS[dataset].shape
     return _weights_of(path, path.stat().st_mtime_ns, name, *shape) if path and shape else None
 

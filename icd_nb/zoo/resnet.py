@@ -10,6 +10,7 @@ __all__ = ['narrow', 'wide', 'MODELS', 'conv3x3', 'first_conv', 'he_init', 'shor
 from functools import partial
 import matplotlib.pyplot as plt
 import torch, torch.nn as nn, torch.nn.functional as F
+from ..core import kept_modes
 
 # %% ../../nbs/02a_resnet.ipynb #conv3x3
 def conv3x3(ci, co, stride=1):
@@ -109,16 +110,17 @@ def map_sizes(model, # of the zoo: it has `stages`
               image_size=32 # side of the image in pixels
              )->dict: # name of a stage → (C, H, W)
     "The shape of the map that leaves each of `model.stages`"
-    sizes, training = {}, model.training
+    sizes = {}
     def see(name):
         def hook(module, args, out): sizes[name] = tuple(out.shape[1:])
         return model.get_submodule(name).register_forward_hook(hook)
     hooks = [see(name) for name in model.stages]
     p = next(model.parameters())
-    try: model.eval()(torch.zeros(1, 3, image_size, image_size, device=p.device, dtype=p.dtype))
+    x = torch.zeros(1, 3, image_size, image_size, device=p.device, dtype=p.dtype)
+    try:
+        with kept_modes(model): model.eval()(x)
     finally:
         for h in hooks: h.remove()
-        model.train(training)
     return sizes
 
 # %% ../../nbs/02a_resnet.ipynb #draw-maps
