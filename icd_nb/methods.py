@@ -76,7 +76,7 @@ _SDD_BETA = {('wrn_40_2', 'MobileNetV2'): 6., ('wrn_40_2', 'wrn_16_2'): 6.,
 _ICD_BETA = {('cifar100', 'vgg13', 'MobileNetV2'): 6., ('cifar100', 'wrn_40_2', 'MobileNetV2'): 6.,
              ('cub200', 'vgg13', 'MobileNetV2'): 6., ('cub200', 'vgg13', 'vgg8'): 6.}
 
-# by mdistiller's configuration files for KD, by SDD's for the others; all at one temperature
+# by mdistiller's configuration files for KD, by SDD's for DKD; all at one temperature
 _IMAGENET = dict(T=1., ce_weight=.5, kd_weight=.5, warmup=1)
 
 def _follows(method, dataset): # on data that nobody has published, iCD's β
@@ -108,6 +108,8 @@ def as_published(method:str, # a name in `METHODS`; a sum follows its first name
     if uses_beta(method): hyper['dkd_beta'] = _beta(dataset, teacher, student, follows)
     if base_dataset(dataset) == 'imagenet' and method in _LOGIT_RECORDS:
         hyper |= {k: v for k, v in _IMAGENET.items() if k in usual}
+    if (base_dataset(dataset), method) == ('cub200', 'nkd'): # run as SD-NKD of one cell
+        hyper |= dict(nkd_T=4., nkd_gamma=_beta(dataset, teacher, student, follows))
     if record.by_pair and '+' not in method:
         hyper |= record.by_pair(base_dataset(dataset), teacher, student)
     scales = pair_scales(dataset, teacher, student)

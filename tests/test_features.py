@@ -4,7 +4,11 @@ from conftest import known
 from safetensors.torch import load_file
 from icd_nb.data import Augment, ImageData
 from icd_nb.features.layers import stages
-from icd_nb.features.maps import FeatureTerm
+from icd_nb.features.before import Paraphrase
+from icd_nb.features.contrast import VID
+from icd_nb.features.maps import AT, FeatureTerm, FitNet, NST
+from icd_nb.features.relations import SP
+from icd_nb.features.review import MGD
 from icd_nb.hints.blocks import find_blocks
 from icd_nb.hints.points import even_points
 from icd_nb.hints.terms import AtHints
@@ -74,3 +78,20 @@ def test_attention_is_no_stage(name, expected):
     timm = pytest.importorskip('timm')
     net = timm.create_model(name, num_classes=4).eval()
     assert [*stages(net, torch.randn(1, 3, 224, 224))] == expected
+
+# the layers of RepDistiller, by the number of its stages in each network: 2nd of each, first with first, last of each
+OF_STAGES = dict(ResNet='layer1 layer2 layer3 layer4', resnet='layer1 layer2 layer3', wrn='block1 block2 block3', vgg='block1 block2 block3 block4',
+                 MobileNetV2='blocks.1 blocks.2 blocks.4 blocks.6', Shuffle='layer1 layer2 layer3')
+PAIRS = ('vgg13 MobileNetV2', 'ResNet50 MobileNetV2', 'ResNet50 vgg8', 'resnet32x4 ShuffleV1', 'resnet32x4 MobileNetV2', 'wrn_40_2 vgg8',
+         'wrn_40_2 MobileNetV2', 'ResNet50 ShuffleV1', 'wrn_40_2 wrn_16_2')
+
+@pytest.mark.parametrize('pair', PAIRS)
+def test_layers_of_a_pair_are_those_of_repdistiller(pair):
+    "Also where the two networks have different numbers of stages"
+    def stages_of(name): return next(v for k, v in OF_STAGES.items() if name.startswith(k)).split()
+    teacher, student = pair.split()
+    nets, (s, t) = [create_model(o) for o in (student, teacher)], [stages_of(o) for o in (student, teacher)]
+    x = torch.zeros(2, 3, 32, 32)
+    for term in (AT(), NST(), VID()): assert term.default_layers(*nets, x) == [*zip(s, t)]
+    assert FitNet().default_layers(*nets, x) == [(s[1], t[1])]
+    for term in (SP(), MGD(), Paraphrase()): assert term.default_layers(*nets, x) == [(s[-1], t[-1])]

@@ -50,7 +50,7 @@ def _with_stem(model, x): # names of the maps between stages
 
 class FSP(FeatureTerm):
     "Squared difference of the flows from each stage to the next (CVPR 2017)"
-    name, maps = 'fsp', True
+    name = 'fsp'
     def default_layers(self, student, teacher, x):
         pairs = [*zip(*(_with_stem(net, x)[::-1] for net in (student, teacher)))][::-1]
         if len(pairs) > 1: return pairs
@@ -105,12 +105,10 @@ def leaky_convs(widths, d:int=2, # channels between the convolutions; axes of a 
 # %% ../../nbs/07d_before.ipynb #paraphrase
 class Paraphrase(FeatureTerm):
     "Squared error of the teacher's last map, rebuilt from fewer channels (arXiv 1802.04977)"
-    name = 'paraphrase'
+    name, reads = 'paraphrase', 'last'
     def __init__(self, layers=None, rate:float=.5): # share of the channels that the factors have
         super().__init__(layers)
         self.rate = checked(rate, above_0, 'Paraphrase: rate')
-    def default_layers(self, student, teacher, x):
-        return super().default_layers(student, teacher, x)[-1:]
     def factors(self, c): return max(1, int(self.rate*c)) # of `c` channels
     def adapter(self, fs, ft):
         c, d = ft.shape[1], ft.ndim-2

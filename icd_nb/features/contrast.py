@@ -11,7 +11,7 @@ import torch, torch.nn as nn, torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor
 from torch.nn.utils.parametrizations import spectral_norm
-from .layers import head_input, vec
+from .layers import vec
 from .maps import FeatureTerm, beside_ce, same_size
 from ..losses import method
 from ..params import above_0, below_1, checked, from_0, whole_number
@@ -135,7 +135,7 @@ def forward(self:Memory, vs:Tensor, vt:Tensor, # embeddings of student and teach
 # %% ../../nbs/07b_contrast.ipynb #crd
 class CRD(FeatureTerm):
     "Tell the right pair of student and teacher features from wrong ones, among all training images"
-    name, maps, normed = 'crd', False, staticmethod(lambda layer: layer)
+    name, maps, reads, normed = 'crd', False, 'head', staticmethod(lambda layer: layer)
     def __init__(self, layers=None,
                  negatives:int=16384, # wrong pairs per image
                  dim:int=128, # size of the embedding
@@ -148,9 +148,6 @@ class CRD(FeatureTerm):
         self.T = checked(T, above_0, f'{who}: T')
         self.momentum = checked(momentum, below_1, f'{who}: momentum')
         self.labels = None
-
-    def default_layers(self, student, teacher, x):
-        return [(head_input(student, x), head_input(teacher, x))]
 
     def bind(self, student, teacher, x, labels=None):
         super().bind(student, teacher, x)

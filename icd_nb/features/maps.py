@@ -13,7 +13,7 @@ from torch import Tensor
 from ..devices import without_autocast
 from ..scores import Scores, in_single
 from .layers import (
-    first_tensor, hooked, layouts, pair_stages, spatial_size, stages)
+    first_tensor, head_input, hooked, layouts, pair_stages, spatial_size, stages)
 from .relu import LastReLU
 from ..heads import eval_mode
 from ..kd import beside_ce
@@ -43,6 +43,7 @@ class FeatureTerm(Term):
     name = 'feature'
     maps = True # does it need maps `[B,C,H,W]`?
     places = False # does it compare places of a map with each other?
+    reads = 'stages' # or 'last' or 'head': where no layers are given
     def __init__(self, layers=None): # `[(student_layer, teacher_layer), …]`
         super().__init__()
         self.layers = checked(layers, maybe(_pairs), f'{type(self).__name__}: layers')
@@ -59,7 +60,12 @@ class FeatureTerm(Term):
 @patch
 def default_layers(self:FeatureTerm, student, teacher, x)->list:
     "The pairs of layers that the method reads if none are given"
-    return pair_stages(stages(student, x), stages(teacher, x))
+    both = student, teacher
+    if self.reads == 'head': return [tuple(head_input(net, x) for net in both)]
+    ends = [stages(net, x) for net in both]
+    if self.reads == 'last': return [tuple([*o][-1] for o in ends)]
+    of_zoo = all(isinstance(getattr(net, 'stages', None), tuple) for net in both)
+    return [*zip(*ends)] if of_zoo else pair_stages(*ends)
 
 @patch
 def adapter(self:FeatureTerm, fs:Tensor, ft:Tensor)->nn.Module:

@@ -8,7 +8,7 @@ __all__ = ['likeness', 'SP', 'distances', 'angles', 'RKD', 'affinity', 'PKT', 'n
 # %% ../../nbs/07a_relations.ipynb #af013f6c
 import torch, torch.nn as nn, torch.nn.functional as F
 from torch import Tensor
-from .layers import head_input, vec
+from .layers import vec
 from .maps import FeatureTerm, beside_ce
 from ..losses import CE, METHODS, SDD, _icd, method
 from ..params import above_0, checked, from_0, whole_number
@@ -25,9 +25,7 @@ def likeness(f:Tensor # features `[B,…]`
 # %% ../../nbs/07a_relations.ipynb #sp
 class SP(FeatureTerm):
     "Mean squared difference of the likeness matrices"
-    name, maps = 'sp', False
-    def default_layers(self, student, teacher, x):
-        return super().default_layers(student, teacher, x)[-1:]
+    name, maps, reads = 'sp', False, 'last'
     def compare(self, fs, ft): return F.mse_loss(likeness(fs), likeness(ft))
 
 # %% ../../nbs/07a_relations.ipynb #distances
@@ -46,13 +44,11 @@ def angles(f:Tensor # `[B,C]`
 # %% ../../nbs/07a_relations.ipynb #rkd
 class RKD(FeatureTerm):
     "Huber loss of the distances and of the angles between images"
-    name, maps = 'rkd', False
+    name, maps, reads = 'rkd', False, 'head'
     def __init__(self, layers=None, distance:float=25., angle:float=50.): # the two weights
         super().__init__(layers)
         self.distance = checked(distance, from_0, 'RKD: distance')
         self.angle = checked(angle, from_0, 'RKD: angle')
-    def default_layers(self, student, teacher, x):
-        return [(head_input(student, x), head_input(teacher, x))]
     def compare(self, fs, ft):
         fs, ft = vec(fs), vec(ft)
         by_distance = F.smooth_l1_loss(distances(fs), distances(ft))
@@ -70,9 +66,7 @@ def affinity(f:Tensor, # `[B,C]`
 # %% ../../nbs/07a_relations.ipynb #pkt
 class PKT(FeatureTerm):
     "KL divergence of the affinities"
-    name, maps = 'pkt', False
-    def default_layers(self, student, teacher, x):
-        return [(head_input(student, x), head_input(teacher, x))]
+    name, maps, reads = 'pkt', False, 'head'
     def compare(self, fs, ft):
         p, q = affinity(vec(ft)) + 1e-7, affinity(vec(fs)) + 1e-7
         return (p*(p/q).log()).mean()
@@ -87,12 +81,10 @@ def neighbours(d:Tensor # differences of student and teacher `[B,dim]`
 # %% ../../nbs/07a_relations.ipynb #cc
 class CC(FeatureTerm):
     "Products of neighbouring differences, after a linear map of each network's features"
-    name, maps = 'cc', False
+    name, maps, reads = 'cc', False, 'head'
     def __init__(self, layers=None, dim:int=128): # size of the embedding
         super().__init__(layers)
         self.dim = checked(dim, whole_number(1), 'CC: dim')
-    def default_layers(self, student, teacher, x):
-        return [(head_input(student, x), head_input(teacher, x))]
     def adapter(self, fs, ft):
         def linear(f): return nn.Linear(vec(f).shape[1], self.dim)
         return nn.ModuleDict(dict(s=linear(fs), t=linear(ft)))

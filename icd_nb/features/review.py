@@ -39,12 +39,10 @@ def sum_mse(a:Tensor, b:Tensor)->Tensor:
 
 class MGD(FeatureTerm):
     "Squared distance of the teacher's map from what is generated from a masked map of the student"
-    name = 'mgd'
+    name, reads = 'mgd', 'last'
     def __init__(self, layers=None, p:float=.15): # share of channels that is dropped
         super().__init__(layers)
         self.p = checked(p, below_1, 'MGD: p')
-    def default_layers(self, student, teacher, x):
-        return super().default_layers(student, teacher, x)[-1:]
     def adapter(self, fs, ft): return Generation(fs.shape[1], ft.shape[1], self.p)
     def compare(self, fs, ft): return sum_mse(*same_size(fs, ft))
 

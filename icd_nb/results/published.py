@@ -16,7 +16,7 @@ from ..data import DATASETS, base_dataset
 from ..losses import METHODS, uses_gamma
 from ..methods import as_published, record_of
 from ..recipe import CHOSEN, RECIPES, Recipe, default_lr
-from ..registry import remembered
+from ..registry import hyper_defaults, remembered
 from .run import CHOSEN_SAID, Run, dataset_record
 
 # %% ../../nbs/11b_published.ipynb #paper-name
@@ -101,7 +101,9 @@ def _rank(figure):
 
 def figures_of(run:Run)->list:
     "The published figures of a run, whatever its recipe: those of the main tables first"
+    beside_kd = hyper_defaults(run.method).get('with_kd', 1)
     def fits(figure):
+        if figure['paper'].startswith('SemCKD') and not beside_kd: return False
         scales = figure.get('scales') in (None, list(run.scales))
         gamma = figure.get('gamma') == run.gamma
         beta = figure.get('beta', 2.) == dict(run.hyper).get('beta', 2.)

@@ -8,7 +8,6 @@ __all__ = ['BLOCKS', 'MODELS', 'separable', 'MobileNetV1']
 # %% ../../nbs/02f_mobilenetv1.ipynb #mobilenetv1-imports
 import torch.nn as nn
 from .mobilenetv2 import conv_bn_relu
-from .resnet import he_init
 
 # %% ../../nbs/02f_mobilenetv1.ipynb #separable
 def separable(ci, co, stride=1)->nn.Sequential:
@@ -32,7 +31,6 @@ class MobileNetV1(nn.Module):
             self.blocks.append(separable(ci, co, 1 if small and i == 1 else stride))
             ci = co
         self.avgpool, self.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(ci, num_classes)
-        he_init(self)
 
     def forward(self, x):
         x = self.conv1(x)
