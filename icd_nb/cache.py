@@ -164,7 +164,7 @@ def _table_at(path, shape, dtype, about, device
     table = torch.empty(shape, dtype=dtype, device=where)
     return table, range(shape[0]), table.__setitem__
 
-# %% ../nbs/09a_cache.ipynb #filled
+# %% ../nbs/09a_cache.ipynb #kept-of
 def _kept_of(model, data, views, scales)->tuple:
     "The scales to keep, found on two images; a `ValueError` for a network that does not fit them"
     few = crop(data.train_x[:2].to(views.device), views[:2], data.augment)
@@ -176,6 +176,7 @@ def _kept_of(model, data, views, scales)->tuple:
     check_map('the teacher', trial, scales)
     return keep
 
+# %% ../nbs/09a_cache.ipynb #filled
 def _filled(model, data, scales, path, device, dtype, speed, bs)->tuple:
     "The table with the scores of every view, and the scales that it has"
     views = all_views(data.augment, data.hw).to(device)

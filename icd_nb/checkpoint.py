@@ -31,17 +31,8 @@ def differences(old:dict, new:dict)->list: # lines such as `recipe.lr: 0.05 ther
     other = [k for k in dict.fromkeys([*a, *b]) if a.get(k) != b.get(k)]
     return [f'{k}: {a.get(k)} there, {b.get(k)} here' for k in other]
 
-# %% ../nbs/08e_checkpoint.ipynb #claim
-KEPT = 'checkpoint.pt', 'checkpoint-before.pt', 'student.safetensors'
-
+# %% ../nbs/08e_checkpoint.ipynb #check-same
 _LATER = 'teacher_scores', # what settings of earlier versions do not say
-
-def _settings_in(folder)->dict:
-    "The settings that a folder notes; None where there are none, or they are damaged"
-    note = folder/'settings.json'
-    try: old = read_json(note) if note.exists() else None
-    except ValueError: return None
-    return old if isinstance(old, dict) else None
 
 def _check_same(folder, old, about, first):
     "A `ValueError` if the folder's training is another one; a warning if it began otherwise"
@@ -53,6 +44,16 @@ def _check_same(folder, old, about, first):
     if first and began not in (None, first):
         warnings.warn(f"the training in {folder} began with other weights than this network has, "
                       "and goes on with its own: name another folder to train from these")
+
+# %% ../nbs/08e_checkpoint.ipynb #claim
+KEPT = 'checkpoint.pt', 'checkpoint-before.pt', 'student.safetensors'
+
+def _settings_in(folder)->dict:
+    "The settings that a folder notes; None where there are none, or they are damaged"
+    note = folder/'settings.json'
+    try: old = read_json(note) if note.exists() else None
+    except ValueError: return None
+    return old if isinstance(old, dict) else None
 
 def claim(folder, about:dict, # the settings of the training
           first:str=None # a fingerprint of the weights that it begins with
