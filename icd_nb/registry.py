@@ -31,7 +31,9 @@ def _check_maker(name, f):
     "A `ValueError` for what is no function of `(scales, gamma, **hyper)`"
     if not inspect.isfunction(getattr(f, 'func', f)): raise ValueError(
         f"the method {name!r} is a function of (scales, gamma, **hyper), not {shown(f)}")
-    try: inspect.signature(f).bind((1,2,4), 2., something='else')
+    takes = inspect.signature(f)
+    unknown = 'something' + '_else'*('something' in takes.parameters)
+    try: takes.bind((1,2,4), 2., **{unknown: 0})
     except TypeError as e: raise ValueError(
         f"the method {name!r} is a function of (scales, gamma, **hyper): {e}") from None
 
