@@ -8,6 +8,7 @@ __all__ = ['how_scored', 'Architecture', 'architectures', 'architecture_table', 
 # %% ../nbs/04a_architectures.ipynb #arch-imports
 from dataclasses import dataclass
 import pandas as pd, torch
+from fastcore.basics import patch
 from torch import nn
 from .core import progress
 from .decoupling import Scorer
@@ -19,8 +20,12 @@ from .logits import main_logits
 from .models import create_model
 
 # %% ../nbs/04a_architectures.ipynb #how-scored
-def _reason(e)->str: # without what is said in every such error
+def _reason(e)->str:
+    "Why a network is refused, without what is said in every such error"
     return str(e).replace(f'; {KNOWN})', ')').replace(f' ({KNOWN})', '')
+
+def _refused(why, size=''):
+    return dict(how='refused', map=size, off=None, why=why)
 
 @torch.no_grad()
 def how_scored(model:nn.Module, # in eval mode
@@ -30,11 +35,10 @@ def how_scored(model:nn.Module, # in eval mode
     try:
         scorer = Scorer(model, (1,2), chained=False, head=head)
         z, s = main_logits(model(x)), scorer(x)
-    except ValueError as e: return dict(how='refused', map='', off=None, why=_reason(e))
+    except ValueError as e: return _refused(_reason(e))
     found, = scorer.heads.values()
     size = '×'.join(map(str, found.grid))
-    if found.grid == (1,1):
-        return dict(how='refused', map=size, off=None, why='the last map has a single place')
+    if found.grid == (1,1): return _refused('the last map has a single place', size)
     off = ((s.local[...,0] - z).abs().max()/z.abs().max()).item()
     return dict(how=found.kind, map=size, off=off, why='')
 
@@ -42,6 +46,9 @@ def how_scored(model:nn.Module, # in eval mode
 _TORCHVISION = """alexnet@128 densenet121 efficientnet_b0 googlenet inception_v3@107 mnasnet0_5
 mobilenet_v2 mobilenet_v3_small regnet_y_400mf resnet18 shufflenet_v2_x0_5 squeezenet1_1"""
 
+_MORE_TORCHVISION = 'convnext_tiny maxvit_t@224 swin_t swin_v2_t vgg11 vit_b_16'
+
+# %% ../nbs/04a_architectures.ipynb #names-timm
 _TIMM = """beit_base_patch16_224 cait_xxs24_224 coat_lite_tiny coatnet_pico_rw_224 convit_tiny
 convnext_atto convnextv2_atto cpubone_nano crossvit_tiny_240@240 cs3darknet_focus_s cspnext_tiny
 deit3_small_patch16_224 deit_tiny_distilled_patch16_224 deit_tiny_patch16_224 dla46_c dpn48b
@@ -56,8 +63,7 @@ starnet_s050 swiftformer_xs swin_tiny_patch4_window7_224 test_vit_relpos tiny_vi
 vit_base_patch16_siglip_224 vit_small_patch14_reg4_dinov2@56 vit_tiny_patch16_224
 xcit_nano_12_p16_224"""
 
-_MORE_TORCHVISION = 'convnext_tiny maxvit_t@224 swin_t swin_v2_t vgg11 vit_b_16'
-
+# %% ../nbs/04a_architectures.ipynb #names-timm-more
 _MORE_TIMM = """botnet26t_256@256 caformer_s18 convmixer_768_32 csatv2@256 davit_tiny densenet121
 efficientformer_l1@224 efficientnet_b0 focalnet_tiny_srf gcvit_xxtiny@224 inception_resnet_v2@160
 inception_v4@160 lambda_resnet26t mvitv2_small_cls mvitv2_tiny nest_tiny@224 nextvit_small
@@ -67,6 +73,7 @@ swinv2_tiny_window8_256 tnt_s_patch16_224@224 tresnet_m twins_svt_small vgg11 vi
 vit_relpos_medium_patch16_cls_224 vit_tiny_r_s16_p8_224@224 vitamin_small_224 volo_d1_224@224
 xception41 legacy_xception"""
 
+# %% ../nbs/04a_architectures.ipynb #smaller
 _TWO, _NARROW = dict(depth=2), dict(depth=2, embed_dim=96, num_heads=3)
 _SMALLER = dict(
     beit_base_patch16_224=_NARROW, cait_xxs24_224=_TWO, deit_tiny_patch16_224=_TWO,
@@ -77,7 +84,7 @@ _SMALLER = dict(
     vit_relpos_medium_patch16_cls_224=_NARROW, xcit_nano_12_p16_224=_TWO, tnt_s_patch16_224=_TWO,
     swin_tiny_patch4_window7_224=dict(depths=(2,2), embed_dim=24, num_heads=(2,4)))
 
-# %% ../nbs/04a_architectures.ipynb #architecture
+# %% ../nbs/04a_architectures.ipynb #named
 def _pooled_to_size(m, f): return m.classifier(m.avgpool(f).flatten(1))
 
 _HEADS = {
@@ -86,6 +93,7 @@ _HEADS = {
     'timm/vgg11': ExplicitHead(), 'timm/volo_d1_224': ExplicitHead(),
     'timm/vit_base_patch16_siglip_224': ExplicitHead()}
 
+# %% ../nbs/04a_architectures.ipynb #architecture
 @dataclass(frozen=True)
 class Architecture:
     "A network to ask"
@@ -96,41 +104,55 @@ class Architecture:
     @property
     def smaller(self)->dict: return _SMALLER.get(self.name.removeprefix('timm/'), {})
 
-    def make(self, classes:int=10, seed:int=0)->nn.Module:
-        "The network with random weights, in eval mode"
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            if self.smaller: model = _smaller(self, classes)
-            else: model = create_model(self.name, classes, self.size)
-            for p in model.parameters():
-                if p.ndim > 1 and not p.any(): nn.init.normal_(p, std=.02)
-            _settle(model, self.images(4))
-        return model.eval()
-
     def images(self, n:int=2)->torch.Tensor: # `[n,3,size,size]`
         "Images of noise"
         g = torch.Generator().manual_seed(1)
         return torch.randn(n, 3, self.size, self.size, generator=g)
 
-@torch.no_grad()
-def _settle(model, x): # its batch norms on images
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    for m in norms: m.momentum = 1.
-    if norms: model.train()(x)
-
+# %% ../nbs/04a_architectures.ipynb #make
 def _smaller(arch, classes):
+    "The network with fewer or narrower blocks"
     timm = optional('timm', 'timm', f'the network {arch.name!r}')
     kw = arch.smaller | ({} if 'naflex' in arch.name else dict(img_size=arch.size))
     return timm.create_model(arch.name.removeprefix('timm/'), num_classes=classes, **kw)
 
+def _draw_zeros(model):
+    "Random numbers where a matrix of weights is all zero"
+    for p in model.parameters():
+        if p.ndim > 1 and not p.any(): nn.init.normal_(p, std=.02)
+
+@torch.no_grad()
+def _settle(model, x):
+    "Let the batch norms take the statistics of the images `x`"
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for m in norms: m.momentum = 1.
+    if norms: model.train()(x)
+
+# %% ../nbs/04a_architectures.ipynb #architecture-make
+@patch
+def make(self:Architecture, classes:int=10, seed:int=0)->nn.Module:
+    "The network with random weights, in eval mode"
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        if self.smaller: model = _smaller(self, classes)
+        else: model = create_model(self.name, classes, self.size)
+        _draw_zeros(model)
+        _settle(model, self.images(4))
+    return model.eval()
+
+# %% ../nbs/04a_architectures.ipynb #architectures
+_LISTS = dict(torchvision=[_TORCHVISION, _MORE_TORCHVISION], timm=[_TIMM, _MORE_TIMM])
+
 def architectures(more:bool=False # also those that take their time?
                  )->list: # of `Architecture`
     "One network of each family that this torchvision and this timm have"
-    names = dict(torchvision=[_TORCHVISION, _MORE_TORCHVISION], timm=[_TIMM, _MORE_TIMM])
-    found = [f'{library}/{o}' for library, texts in names.items()
-             for text in texts[:1 + more] for o in text.split()]
-    found = [Architecture(n, int(size or 64)) for n, _, size in (o.partition('@') for o in found)]
-    return [o for o in found if o.name.split('/')[1] in library_names(o.name.split('/')[0])]
+    found = []
+    for library, texts in _LISTS.items():
+        known = library_names(library)
+        asked = [o.partition('@') for text in texts[:1 + more] for o in text.split()]
+        found += [Architecture(f'{library}/{name}', int(size or 64))
+                  for name, _, size in asked if name in known]
+    return found
 
 # %% ../nbs/04a_architectures.ipynb #architecture-table
 def architecture_table(asked # a list of `Architecture`
@@ -144,6 +166,7 @@ def architecture_table(asked # a list of `Architecture`
         rows.append(dict(network=arch.name, image=f'{arch.size}×{arch.size}{cut}', **found))
     return pd.DataFrame(rows)
 
+# %% ../nbs/04a_architectures.ipynb #architecture-markdown
 def architecture_markdown(table:pd.DataFrame)->str:
     "The table as it stands in the documentation"
     lines = ['| network | images | how | map | off | why not |', '|---|---|---|---|---|---|']

@@ -34,6 +34,7 @@ def notebooks(every:bool=False # those that explain the modules too?
     if every: return found
     return [path for path in found if _is_tutorial(path) or _takes_parameters(path)]
 
+# %% ../nbs/00h_bundle.ipynb #reports
 def reports()->dict: # name without its number → path
     "The notebooks that take parameters"
     return {path.stem.split('_', 1)[1]: path for path in notebooks() if _takes_parameters(path)}

@@ -52,6 +52,7 @@ def coarser(local, # scores of the cells of `keep` `[B,K,P']`
     if keep == scales: return local
     return multiscale_pool(local.unflatten(2, (keep[0], keep[0])), scales)
 
+# %% ../nbs/09a_cache.ipynb #scales-to-keep
 def scales_to_keep(model, x, scales)->tuple:
     "The finest scale alone, if the scores of the others are averages of its; else all"
     if not scales: return ()
@@ -77,22 +78,8 @@ class CachedTeacher:
         kept = str(table.dtype).removeprefix('torch.')
         self.scored = f'cached as {kept} from {precision}' # for the settings of a training
 
-    def watch(self, layers):
-        if not layers: return
-        raise ValueError("a cached teacher knows scores, not the outputs of its layers "
-                         f"({', '.join(layers)}): use the live teacher for feature terms")
-
-    def check(self, data):
-        "Refuse other images, another recipe or another network than those whose scores are kept"
-        if model_fingerprint(self.given) != self.weights:
-            raise ValueError("the cached teacher was trained on after its scores were kept: "
-                             "cache it again")
-        if data.fingerprint == self.data.fingerprint: return
-        known, asked = (f'{o.name} ({o.fingerprint})' for o in (self.data, data))
-        raise ValueError(f"the cached teacher knows the scores of {known}, not of {asked}: "
-                         "cache it for these images and this recipe")
-
     def _look_up(self, batch):
+        "The rows of a batch: view and image of each"
         v = view_number(batch.view, self.data.augment, self.data.hw)
         v, i = (o.to(self.table.device) for o in (v, batch.index))
         return self.table[v, i].to(self.device)
@@ -103,6 +90,25 @@ class CachedTeacher:
         if not self.scales: return {((), True): Scores(whole)}
         local = coarser(rows[:,1:].transpose(1, 2), self.keep, self.scales)
         return {((), True): Scores(whole), (self.scales, True): Scores(whole, local, self.scales)}
+
+# %% ../nbs/09a_cache.ipynb #cached-refuses
+@patch
+def check(self:CachedTeacher, data):
+    "Refuse other images, another recipe or another network than those whose scores are kept"
+    if model_fingerprint(self.given) != self.weights:
+        raise ValueError("the cached teacher was trained on after its scores were kept: "
+                         "cache it again")
+    if data.fingerprint == self.data.fingerprint: return
+    known, asked = (f'{o.name} ({o.fingerprint})' for o in (self.data, data))
+    raise ValueError(f"the cached teacher knows the scores of {known}, not of {asked}: "
+                     "cache it for these images and this recipe")
+
+@patch
+def watch(self:CachedTeacher, layers):
+    "Refuse to look at layers; none may be asked for"
+    if not layers: return
+    raise ValueError("a cached teacher knows scores, not the outputs of its layers "
+                     f"({', '.join(layers)}): use the live teacher for feature terms")
 
 # %% ../nbs/09a_cache.ipynb #cache-settle
 def fits(size:int, # bytes
@@ -145,7 +151,7 @@ def score_view(scorer, data, view, out, device, speed, bs):
                          f"(view {view.tolist()}): look at its weights, "
                          "or store them in a wider `dtype`")
 
-# %% ../nbs/09a_cache.ipynb #cache-teacher
+# %% ../nbs/09a_cache.ipynb #table-at
 def _table_at(path, shape, dtype, about, device
              )->tuple: # the table, the views that are missing, how to store one
     "An array in memory, on the GPU if it fits there, or in the file `path`"
@@ -158,12 +164,39 @@ def _table_at(path, shape, dtype, about, device
     table = torch.empty(shape, dtype=dtype, device=where)
     return table, range(shape[0]), table.__setitem__
 
-def cache_teacher(model:nn.Module, data, # an `ImageData`
-                  scales=(1,2,4), path=None, # keep it in this file; in memory where it is None
-                  device='auto', dtype=torch.bfloat16, # of what is stored
-                  speed:Speed=Speed(), bs:int=500)->CachedTeacher:
-    "Compute a frozen teacher's scores of every view of every training image, once"
-    checked(model, network, 'cache_teacher: model')
+# %% ../nbs/09a_cache.ipynb #kept-of
+def _kept_of(model, data, views, scales)->tuple:
+    "The scales to keep, found on two images; a `ValueError` for a network that does not fit them"
+    few = crop(data.train_x[:2].to(views.device), views[:2], data.augment)
+    few = to_model(few, model)
+    check_network(model, few, data.num_classes, 'the teacher')
+    with eval_mode(model):
+        keep, trial = scales_to_keep(model, few, scales), scorer_of(model, scales)
+        trial(few)
+    check_map('the teacher', trial, scales)
+    return keep
+
+# %% ../nbs/09a_cache.ipynb #filled
+def _filled(model, data, scales, path, device, dtype, speed, bs)->tuple:
+    "The table with the scores of every view, and the scales that it has"
+    views = all_views(data.augment, data.hw).to(device)
+    keep = _kept_of(model, data, views, scales)
+    cells, n = n_cells(keep) if keep else 0, len(views)
+    shape = (n, len(data.train_y), 1+cells, data.num_classes)
+    about = dict(data=data.fingerprint, teacher=model_fingerprint(model), keep=list(keep),
+                 precision=speed.precision)
+    with alone(path) if path else nullcontext(), eval_mode(model):
+        table, todo, store = _table_at(path, shape, dtype, about, device)
+        scorer = scorer_of(model, keep)
+        out = torch.empty(shape[1:], dtype=dtype, device=table.device)
+        for v in progress(todo, 'teacher, view by view', initial=n-len(todo), total=n):
+            score_view(scorer, data, views[v], out, device, speed, bs)
+            store(v, out)
+    return table, keep
+
+# %% ../nbs/09a_cache.ipynb #cache-teacher
+def _check_countable(data):
+    "Refuse data whose views cannot be counted"
     check_data(data)
     if not isinstance(data, ImageData): raise ValueError(
         f"a {type(data).__name__} makes its own batches, and their views cannot be counted: give "
@@ -171,6 +204,14 @@ def cache_teacher(model:nn.Module, data, # an `ImageData`
     if getattr(data, 'lazy', False) and data.train_x.decoder.random: raise ValueError(
         f"{data.name} is cropped at any size, and its views cannot be counted: give the teacher "
         "itself to fit, or load the folder without crops='imagenet'")
+
+def cache_teacher(model:nn.Module, data, # an `ImageData`
+                  scales=(1,2,4), path=None, # keep it in this file; in memory where it is None
+                  device='auto', dtype=torch.bfloat16, # of what is stored
+                  speed:Speed=Speed(), bs:int=500)->CachedTeacher:
+    "Compute a frozen teacher's scores of every view of every training image, once"
+    checked(model, network, 'cache_teacher: model')
+    _check_countable(data)
     checked(speed, is_a(Speed, 'a Speed'), 'cache_teacher: speed')
     bs = checked(bs, whole_number(), 'cache_teacher: batch size')
     check_choice(dtype, (torch.float32, torch.float16, torch.bfloat16), 'dtype of a table')
@@ -183,26 +224,3 @@ def cache_teacher(model:nn.Module, data, # an `ImageData`
         table, keep = _filled(net, data, scales, path, device, dtype, speed, bs)
     made = CachedTeacher(model, net, data, scales, keep, table, device, speed.precision)
     return made.settle(device)
-
-def _filled(model, data, scales, path, device, dtype, speed, bs)->tuple: # table, scales that it has
-    views = all_views(data.augment, data.hw).to(device)
-    few = crop(data.train_x[:2].to(device), views[:2], data.augment)
-    few = to_model(few, model)
-    check_network(model, few, data.num_classes, 'the teacher')
-    with eval_mode(model):
-        keep, trial = scales_to_keep(model, few, scales), scorer_of(model, scales)
-        trial(few)
-    check_map('the teacher', trial, scales)
-    cells = n_cells(keep) if keep else 0
-    shape = (len(views), len(data.train_y), 1+cells, data.num_classes)
-    about = dict(data=data.fingerprint, teacher=model_fingerprint(model), keep=list(keep),
-                 precision=speed.precision)
-    with alone(path) if path else nullcontext(), eval_mode(model):
-        table, todo, store = _table_at(path, shape, dtype, about, device)
-        scorer = scorer_of(model, keep)
-        out = torch.empty(shape[1:], dtype=dtype, device=table.device)
-        made, n = len(views)-len(todo), len(views)
-        for v in progress(todo, 'teacher, view by view', initial=made, total=n):
-            score_view(scorer, data, views[v], out, device, speed, bs)
-            store(v, out)
-    return table, keep

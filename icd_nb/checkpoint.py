@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KEPT', 'DAMAGED', 'STOP', 'differences', 'claim', 'check_there', 'write_state', 'read_state', 'drop_spares',
-           'weights_id', 'weights_fault', 'not_finite', 'all_tensors', 'signal_self', 'moment', 'Keeper']
+           'weights_id', 'weights_fault', 'not_finite', 'all_tensors', 'signal_self', 'Keeper', 'moment']
 
 # %% ../nbs/08e_checkpoint.ipynb #ck-imports
 import hashlib, io, json, os, signal, threading, time, warnings
@@ -31,31 +31,41 @@ def differences(old:dict, new:dict)->list: # lines such as `recipe.lr: 0.05 ther
     other = [k for k in dict.fromkeys([*a, *b]) if a.get(k) != b.get(k)]
     return [f'{k}: {a.get(k)} there, {b.get(k)} here' for k in other]
 
+# %% ../nbs/08e_checkpoint.ipynb #check-same
+_LATER = 'teacher_scores', # what settings of earlier versions do not say
+
+def _check_same(folder, old, about, first):
+    "A `ValueError` if the folder's training is another one; a warning if it began otherwise"
+    began = old.pop('first_weights', None)
+    asked = {k: v for k, v in about.items() if k in old or k not in _LATER}
+    if other := differences(old, asked):
+        raise ValueError(f"the folder {folder} holds another training ({'; '.join(other)}). "
+                         "Name another folder, or delete this one to train anew")
+    if first and began not in (None, first):
+        warnings.warn(f"the training in {folder} began with other weights than this network has, "
+                      "and goes on with its own: name another folder to train from these")
+
 # %% ../nbs/08e_checkpoint.ipynb #claim
 KEPT = 'checkpoint.pt', 'checkpoint-before.pt', 'student.safetensors'
 
-_LATER = 'teacher_scores', # what settings of earlier versions do not say
+def _settings_in(folder)->dict:
+    "The settings that a folder notes; None where there are none, or they are damaged"
+    note = folder/'settings.json'
+    try: old = read_json(note) if note.exists() else None
+    except ValueError: return None
+    return old if isinstance(old, dict) else None
 
 def claim(folder, about:dict, # the settings of the training
           first:str=None # a fingerprint of the weights that it begins with
          ):
     "Make `folder` the place of this training; a `ValueError` if another one is in it"
     folder = Path(folder)
-    note, taken = folder/'settings.json', [o for o in KEPT if (folder/o).exists()]
-    try: old = read_json(note) if note.exists() else None
-    except ValueError: old = None # it is damaged
-    if taken and not isinstance(old, dict):
+    old, taken = _settings_in(folder), [o for o in KEPT if (folder/o).exists()]
+    if taken and old is None:
         raise ValueError(f"the folder {folder} holds a training ({taken[0]}) without saying which "
                          "one (settings.json): name another folder, or delete this one")
-    began = old.pop('first_weights', None) if isinstance(old, dict) else None
-    def asked(): return {k: v for k, v in about.items() if k in old or k not in _LATER}
-    if taken and (other := differences(old, asked())):
-        raise ValueError(f"the folder {folder} holds another training ({'; '.join(other)}). "
-                         "Name another folder, or delete this one to train anew")
-    if taken and first and began not in (None, first):
-        warnings.warn(f"the training in {folder} began with other weights than this network has, "
-                      "and goes on with its own: name another folder to train from these")
-    if not taken: write_json(note, about | dict(first_weights=first))
+    if taken: _check_same(folder, old, about, first)
+    else: write_json(folder/'settings.json', about | dict(first_weights=first))
 
 # %% ../nbs/08e_checkpoint.ipynb #write-state
 DAMAGED = 'checkpoint-damaged.pt'
@@ -78,7 +88,11 @@ def write_state(folder, state:dict):
             f.write(buffer.getbuffer())
         if last.exists(): moved(last, before)
 
-def _read(path, device):
+# %% ../nbs/08e_checkpoint.ipynb #read-state
+_UNREADABLE = ValueError, RuntimeError, UnpicklingError
+
+def _read(path, device)->dict:
+    "The state in a file; a `ValueError` where its checksum is wrong"
     data = path.read_bytes()
     if hashlib.sha256(data[32:]).digest() != data[:32]: raise ValueError('its checksum is wrong')
     return torch.load(io.BytesIO(data[32:]), map_location=device, weights_only=True)
@@ -88,7 +102,7 @@ def read_state(folder, device='cpu')->dict: # None where there is none
     there = [o for o in (Path(folder)/o for o in KEPT[:2]) if o.exists()]
     for i, path in enumerate(there):
         try: state = _read(path, device)
-        except (ValueError, RuntimeError, UnpicklingError) as e:
+        except _UNREADABLE as e:
             more = '' if path is there[-1] else ': the one before it is used'
             warnings.warn(f'{path} is damaged ({e}){more}')
             continue
@@ -107,9 +121,10 @@ def weights_id(folder)->str: # 8 hexadecimal digits
     state = read_checkpoint(Path(folder)/KEPT[2])
     return short_hash([sorted(state), fingerprint(*(state[k] for k in sorted(state)))])
 
-def _noted(folder): # the fingerprint in its checkpoint; None where there is none
+def _noted(folder)->str:
+    "The fingerprint in the folder's checkpoint; None where there is none"
     try: return _read(Path(folder)/KEPT[0], 'cpu').get('weights')
-    except (OSError, ValueError, RuntimeError, UnpicklingError): return None
+    except (OSError, *_UNREADABLE): return None
 
 def weights_fault(folder)->str: # '' where they are as they were written
     "What is wrong with the weights of a finished training"
@@ -130,6 +145,7 @@ def not_finite(tensors:dict # name → tensor
     if well.all(): return ''
     return list(floats)[(~well).nonzero()[0].item()]
 
+# %% ../nbs/08e_checkpoint.ipynb #all-tensors
 def all_tensors(model:nn.Module, objective:nn.Module, opt)->dict: # name → tensor
     "Weights, statistics, gradients and momentum of a student"
     out = dict(model.state_dict())
@@ -165,11 +181,6 @@ def _noted_signals():
 # %% ../nbs/08e_checkpoint.ipynb #keeper
 STOP = threading.Event() # set by whoever wants all trainings of this process to stop cleanly
 
-def moment(value): # or None
-    "A deadline as `time.monotonic()` tells it"
-    if value is None or isinstance(value, (int, float)) and value == value: return value
-    raise ValueError("a moment of time.monotonic(), or None")
-
 class Keeper:
     "Says when to keep the state of a training and when to stop it"
     def __init__(self, deadline:float=None, # stop at this `time.monotonic()`
@@ -204,3 +215,9 @@ class Keeper:
         "Inside the block signals are noted; behind it they act"
         with _noted_signals() as self.signals: yield self
         if self.signals: signal_self(self.signals[0])
+
+# %% ../nbs/08e_checkpoint.ipynb #moment
+def moment(value): # or None
+    "A deadline as `time.monotonic()` tells it"
+    if value is None or isinstance(value, (int, float)) and value == value: return value
+    raise ValueError("a moment of time.monotonic(), or None")

@@ -11,9 +11,8 @@ from weakref import WeakKeyDictionary
 import torch
 from fastcore.basics import patch
 from torch import nn
-from .checkpoint import (
-    all_tensors, check_there, drop_spares, not_finite, read_state, write_state)
-from .checkpoint import KEPT, weights_fault, weights_id
+from .checkpoint import KEPT, all_tensors, check_there, drop_spares, not_finite
+from .checkpoint import read_state, weights_fault, weights_id, write_state
 from .core import NUMBERS_VERSION, atomic_write, short_hash
 from .devices import hardware
 from .evaluation import evaluate
@@ -46,15 +45,19 @@ def end(self:Student, epoch, data, teacher=None,
 
 @patch
 def _keep_numbers(self:Student, epoch, means, test):
-    terms, train_top1 = dict(zip(self.names, means)), 100*means[-1]
     self.history.append(dict(epoch=epoch, lr=self.recipe.lr_at(epoch), seconds=self.spent,
-                             terms=terms, train_top1=train_top1,
+                             terms=dict(zip(self.names, means)), train_top1=100*means[-1],
                              **{f'test_{k}': v for k, v in test.items()}))
     self.epoch, self.spent = epoch, 0.
     here = f'{hardware(self.device)}, torch {torch.__version__}'
     if not self.machines or self.machines[-1][1] != here: self.machines.append((epoch, here))
 
-# %% ../nbs/08r_history.ipynb #fail
+@patch
+def _not_finite(self:Student)->str: # the name of a tensor that is not finite, or ''
+    tensors = all_tensors(self.model, self.objective, self.opt)
+    return not_finite({k: v for k, v in tensors.items() if k not in self.infinite})
+
+# %% ../nbs/08r_history.ipynb #first-broken
 @patch
 def _first_broken(self:Student, rows, epoch)->str: # which term broke first, and where
     step, term = (~rows.isfinite()).nonzero()[0].tolist()
@@ -65,11 +68,7 @@ def _first_broken(self:Student, rows, epoch)->str: # which term broke first, and
     return (f'no term was finite any more {where}, as after a gradient that was too large or '
             'infinite, such as that of a square root at 0')
 
-@patch
-def _not_finite(self:Student)->str: # the name of a tensor that is not finite, or ''
-    tensors = all_tensors(self.model, self.objective, self.opt)
-    return not_finite({k: v for k, v in tensors.items() if k not in self.infinite})
-
+# %% ../nbs/08r_history.ipynb #fail
 @patch
 def fail(self:Student, what, teacher=None, of_images=''):
     "End this student's training and say why"
@@ -83,7 +82,7 @@ def _fail_within(self:Student, rows, epoch, teacher, batches):
     of_images = '' if batches is None else fault_of_images(next(batches(step))[1])
     self.fail(self._first_broken(rows, epoch), teacher, of_images)
 
-# %% ../nbs/08r_history.ipynb #about
+# %% ../nbs/08r_history.ipynb #network
 def _network(model)->str: # a short name of an architecture
     structure = [architecture(model), shapes_of(model.state_dict())]
     own = own_parts(model)
@@ -95,9 +94,9 @@ def _frozen(model)->dict: # {} where nothing is
     return {k: v for k, v in dict(frozen_layers=layers, frozen_weights=weights).items() if v}
 
 def _scored(teacher): # how it says what it knows; {} where there is none
-    if teacher is None: return {}
-    return dict(teacher_scores=getattr(teacher, 'scored', 'live'))
+    return {} if teacher is None else dict(teacher_scores=getattr(teacher, 'scored', 'live'))
 
+# %% ../nbs/08r_history.ipynb #about
 @patch
 def remember(self:Student, data):
     "Note how pictures reach the network and what its classes are called, for the files it leaves"
@@ -154,6 +153,7 @@ def _write_products(self:Student): # the files that others read
     lines = ''.join(json.dumps(epoch, allow_nan=False) + '\n' for epoch in self.history)
     with atomic_write(self.folder/'metrics.jsonl') as tmp: tmp.write_bytes(lines.encode())
 
+# %% ../nbs/08r_history.ipynb #torn
 Student.torn = False # did an error leave its weights in the middle of a step?
 Student.left_torn = WeakKeyDictionary() # networks, and the fingerprints of their weights
 
@@ -171,6 +171,13 @@ def whole_steps(step):
             raise
     return marked
 
+@patch
+def _say_torn(self:Student): # of a network that another student has left so
+    if (o := self.left_torn.get(self.model)) and o == model_fingerprint(self.model): warnings.warn(
+        f"{self.name}: an error ended another training of its network in the middle of a step, and "
+        "it begins with what that left: make the network anew, or load weights into it")
+
+# %% ../nbs/08r_history.ipynb #resume
 def _let_grow(objective, state):
     "Give the buffers of terms the shapes in which they were kept: a bank grows while it is used"
     for at, m in objective.named_modules():
@@ -195,11 +202,12 @@ def resume(self:Student):
     if self.done and is_first(): self._write_again()
 
 @patch
-def _say_torn(self:Student): # of a network that another student has left so
-    if (o := self.left_torn.get(self.model)) and o == model_fingerprint(self.model): warnings.warn(
-        f"{self.name}: an error ended another training of its network in the middle of a step, and "
-        "it begins with what that left: make the network anew, or load weights into it")
+def _take_numbers(self:Student, state):
+    old = dict(machines=[(1, 'not noted')]*bool(state['history'])) # of a checkpoint that is older
+    for k, v in (old | state).items():
+        if k in _NUMBERS: setattr(self, k, v)
 
+# %% ../nbs/08r_history.ipynb #finished
 @patch
 def _resume_finished(self:Student, state): # its weights are in a file of their own
     if what := weights_fault(self.folder):
@@ -220,12 +228,6 @@ def _set_aside(folder, what, then): # weights that are wrong, with a remark
     if moves: moved(weights, aside)
     where = f' (that file is now {aside.name})'*moves
     warnings.warn(f"{folder}: the weights of this finished training {what}{where}, so {then}")
-
-@patch
-def _take_numbers(self:Student, state):
-    old = dict(machines=[(1, 'not noted')]*bool(state['history'])) # of a checkpoint that is older
-    for k, v in (old | state).items():
-        if k in _NUMBERS: setattr(self, k, v)
 
 # %% ../nbs/08r_history.ipynb #result
 @patch

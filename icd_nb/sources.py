@@ -19,20 +19,6 @@ from .surroundings import (
     _around, _constants, _defaults, _holds, _library_name, _top, _tree, is_own)
 
 # %% ../nbs/00j_sources.ipynb #parts
-def _of_network(net, seen): # what it was made with, and its numbers where nothing trains them
-    made = [[k, type(m).__name__, {a: _described(v, seen) for a, v in vars(m).items()
-                                   if a[0] != '_' and a != 'training'}]
-            for k, m in net.named_modules()]
-    state = [o for o in net.state_dict().values() if isinstance(o, torch.Tensor)]
-    own = [_described(type(m), seen) for m in net.modules()]
-    trained = any(o.requires_grad for o in net.parameters())
-    return [made, own, [] if trained else [*map(_of_tensor, state)]]
-
-def _of_object(o, seen): # of the user's class, or one that only keeps values
-    slots = {k: getattr(o, k, None) for c in type(o).__mro__ if is_own(c)
-             for k, v in vars(c).items() if inspect.ismemberdescriptor(v)}
-    return [_described(type(o), seen), _described(slots | getattr(o, '__dict__', {}), seen)]
-
 def _of_function(f, seen):
     around = _described(_around(f, tree := _tree(f)), seen)
     if tree is None: return [*_constants(f.__code__), around, _described(f.__defaults__, seen)]
@@ -43,6 +29,21 @@ def _of_class(cls, seen): # those of its parts that the user wrote
     own = [c for c in cls.__mro__ if is_own(c)]
     return [[c.__name__, {k: _described(v, seen) for k, v in vars(c).items()
                           if not k.startswith('__') or k in ('__init__', '__call__')}] for c in own]
+
+# %% ../nbs/00j_sources.ipynb #objects
+def _of_object(o, seen): # of the user's class, or one that only keeps values
+    slots = {k: getattr(o, k, None) for c in type(o).__mro__ if is_own(c)
+             for k, v in vars(c).items() if inspect.ismemberdescriptor(v)}
+    return [_described(type(o), seen), _described(slots | getattr(o, '__dict__', {}), seen)]
+
+def _of_network(net, seen): # what it was made with, and its numbers where nothing trains them
+    made = [[k, type(m).__name__, {a: _described(v, seen) for a, v in vars(m).items()
+                                   if a[0] != '_' and a != 'training'}]
+            for k, m in net.named_modules()]
+    state = [o for o in net.state_dict().values() if isinstance(o, torch.Tensor)]
+    own = [_described(type(m), seen) for m in net.modules()]
+    trained = any(o.requires_grad for o in net.parameters())
+    return [made, own, [] if trained else [*map(_of_tensor, state)]]
 
 # %% ../nbs/00j_sources.ipynb #described
 def _described(o, seen): # anything that JSON can hold; None for what does not count
@@ -63,6 +64,7 @@ def _described(o, seen): # anything that JSON can hold; None for what does not c
     if inspect.isfunction(o): return _of_function(o, seen)
     return _of_value(o, seen)
 
+# %% ../nbs/00j_sources.ipynb #value
 _SAY_ALL = (bytes, bytearray, complex, Number, range, slice, PurePath, torch.dtype, torch.device)
 
 def _of_value(o, seen): # of no function and no class
@@ -78,6 +80,9 @@ def _of_value(o, seen): # of no function and no class
     if not _holds(o) or not inspect.ismodule(o): return _of_object(o, seen) if _holds(o) else None
     return _described({k: v for k, v in vars(o).items() if k[:2] != '__'}, seen) # named alone
 
+def _is_table(o)->bool: # such as a Series of pandas, whose text is rounded and cut
+    return hasattr(o, '__array__') and not isinstance(o, type) and not is_own(type(o))
+
 # %% ../nbs/00j_sources.ipynb #code-of
 def code_of(o # a class or a function
            )->str: # 8 hexadecimal digits
@@ -90,9 +95,6 @@ def _named(name, o): return f'{name} {code_of(o)}' if is_own(o) else name
 def _of_tensor(t):
     if t.is_meta: return f'meta {list(t.shape)}'
     return fingerprint(t if t.layout == torch.strided else t.to_dense())
-
-def _is_table(o)->bool: # such as a Series of pandas, whose text is rounded and cut
-    return hasattr(o, '__array__') and not isinstance(o, type) and not is_own(type(o))
 
 def as_setting(v): # an argument of a term
     "The argument as JSON can hold it, such that two values look the same only if they are"

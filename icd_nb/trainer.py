@@ -42,7 +42,7 @@ from .watch import plot_history, standing, training_bar
 
 _all_ = ['Recipe', 'default_lr', 'Speed', 'Student', 'evaluate', 'plot_history', 'export_model']
 
-# %% ../nbs/09_trainer.ipynb #plain-loop
+# %% ../nbs/09_trainer.ipynb #plain-step
 def plain_step(student, teacher, # functions from images to `Scores`
                objective, opt, x, y, epoch=None, clip:float=40.)->tuple: # loss, how many were right
     "One step, operation by operation"
@@ -56,6 +56,7 @@ def plain_step(student, teacher, # functions from images to `Scores`
     opt.step()
     return loss.item(), hits(s.logits, y).item()
 
+# %% ../nbs/09_trainer.ipynb #plain-loop
 def plain_fit(student:nn.Module, teacher:nn.Module, data, objective, recipe:Recipe,
               seed:int=0)->list: # after each epoch, the percentage of test images that are right
     "Train `student` on `teacher`: the reference for everything else in this notebook"
@@ -99,8 +100,7 @@ def prepare_all(students, data, teacher, batch, device, speed,
                )->tuple: # teacher, and the function that makes a step
     "Everything on the device and compiled"
     check_teacher(teacher)
-    device = exact_device(device)
-    speed = speed.on(device)
+    speed = speed.on(device := exact_device(device))
     if isinstance(teacher, nn.Module):
         teacher = Teacher(teacher, [st.pooling for st in students], device, speed)
         check_network(teacher.model, batch.x[:2], data.num_classes, 'the teacher')
@@ -175,6 +175,29 @@ def _run_epochs(students, data, teacher, bs, seed, step, keeper, bar, on_epoch):
                 if on_epoch and st.epoch == epoch: on_epoch(st, st.history[-1])
             if keeper.stop: break
 
+# %% ../nbs/09_trainer.ipynb #asked
+def _check_asked(students, data, seed, speed, deadline)->int: # the seed
+    right = isinstance(students, (list, tuple)) and all(isinstance(o, Student) for o in students)
+    if not right: raise ValueError("fit takes a Student, and fit_many a list of them, "
+                                   f"not {shown(students)}; make one by Student(network, …)")
+    check_data(data)
+    checked(speed, is_a(Speed, "a Speed, such as Speed(precision='fp32')"), 'fit: speed')
+    checked(deadline, moment, 'fit: deadline')
+    return checked(seed, a_seed, 'fit: seed')
+
+def _batch_size(students)->int: # the one that all have in common
+    if not students: raise ValueError("there is no student to train")
+    if len({st.recipe.bs for st in students}) > 1:
+        raise ValueError("students that train side by side see the same batches: "
+                         "give them recipes with the same bs")
+    folders = [st.folder.resolve() for st in students if st.folder]
+    if len(folders) > len({*folders}):
+        raise ValueError(f"two students have the same folder ({', '.join(map(str, folders))}): "
+                         "give each its own")
+    for st in students: check_student(st.model, st.name)
+    check_apart([(st.name, st.model) for st in students])
+    return students[0].recipe.bs
+
 # %% ../nbs/09_trainer.ipynb #fit-many
 def fit_many(students, # they train side by side, on the same batches
              data, # an `ImageData` or a `LoaderData`
@@ -212,28 +235,6 @@ def fit_many(students, # they train side by side, on the same batches
         how = bs, seed, step, shared_keeper(deadline)
         with bar as line: _run_epochs(students, data, teacher, *how, line, by_first(on_epoch))
     return students
-
-def _check_asked(students, data, seed, speed, deadline)->int: # the seed
-    right = isinstance(students, (list, tuple)) and all(isinstance(o, Student) for o in students)
-    if not right: raise ValueError("fit takes a Student, and fit_many a list of them, "
-                                   f"not {shown(students)}; make one by Student(network, …)")
-    check_data(data)
-    checked(speed, is_a(Speed, "a Speed, such as Speed(precision='fp32')"), 'fit: speed')
-    checked(deadline, moment, 'fit: deadline')
-    return checked(seed, a_seed, 'fit: seed')
-
-def _batch_size(students)->int: # the one that all have in common
-    if not students: raise ValueError("there is no student to train")
-    if len({st.recipe.bs for st in students}) > 1:
-        raise ValueError("students that train side by side see the same batches: "
-                         "give them recipes with the same bs")
-    folders = [st.folder.resolve() for st in students if st.folder]
-    if len(folders) > len({*folders}):
-        raise ValueError(f"two students have the same folder ({', '.join(map(str, folders))}): "
-                         "give each its own")
-    for st in students: check_student(st.model, st.name)
-    check_apart([(st.name, st.model) for st in students])
-    return students[0].recipe.bs
 
 # %% ../nbs/09_trainer.ipynb #fit
 @delegates(fit_many)

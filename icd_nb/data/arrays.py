@@ -20,7 +20,7 @@ from .folders import own_name
 from .split import held_part, held_places, repeated_images, say_repeated
 from ..params import a_seed, checked, path_of, whole_number
 
-# %% ../../nbs/01i_arrays.ipynb #as-images
+# %% ../../nbs/01i_arrays.ipynb #bytes-only
 def _how_to_convert(x)->str: # what makes bytes of these numbers; '' if nobody knows
     finite = x[np.isfinite(x)] if x.dtype.kind == 'f' else x
     if x.dtype.kind not in 'biuf' or not finite.size: return ''
@@ -40,6 +40,7 @@ def _bytes_only(x:np.ndarray, where):
     raise ValueError(f"{where}: images must be bytes (uint8, 0 to 255), not {x.dtype}{more}"
                      f"{_how_to_convert(x)}")
 
+# %% ../../nbs/01i_arrays.ipynb #as-images
 def _how_to_arrange(shape)->str: # what makes images of an array of this shape; '' if nobody knows
     for c in (1, 3) if len(shape) == 2 else ():
         side = isqrt(shape[1]//c)
@@ -74,6 +75,7 @@ def _resized(x:Tensor, side)->Tensor: # bytes `[N,H,W,3]`
         place[:] = Image.fromarray(img).resize((w, h), Image.Resampling.BILINEAR)
     return out
 
+# %% ../../nbs/01i_arrays.ipynb #in-size
 def _alike(parts, sides, name): # the parts, if a crop shows as much of the images of both
     a, b = sides['train_x'], sides['test_x']
     if a == b: return parts
@@ -158,7 +160,7 @@ def split_classes(y:Tensor, share, seed)->tuple: # places for training, for the 
         test[places[held_places(len(places), share, g, f'class {c}')]] = True
     return (~test).nonzero().view(-1), test.nonzero().view(-1)
 
-# %% ../../nbs/01i_arrays.ipynb #read-npz
+# %% ../../nbs/01i_arrays.ipynb #check-size
 def _header(f)->tuple: # shape, type
     "What the header of an array says"
     read = {(1,0): np.lib.format.read_array_header_1_0, (2,0): np.lib.format.read_array_header_2_0}
@@ -181,6 +183,7 @@ def _check_size(z:zipfile.ZipFile, names):
     if total > free: raise MemoryError(f"its images take {total/1e9:.1f} GB, "
                                        f"and {free/1e9:.1f} GB of memory are free")
 
+# %% ../../nbs/01i_arrays.ipynb #read-npz
 _BOTH, _ONE = ('train_x','train_y','test_x','test_y'), ('x','y')
 
 def _read_npz(path:Path)->dict: # name -> array
@@ -202,7 +205,7 @@ def _read_npz(path:Path)->dict: # name -> array
     raise ValueError(f"{path} holds {', '.join(has)}; "
                      "it must hold train_x, train_y, test_x, test_y, or x, y")
 
-# %% ../../nbs/01i_arrays.ipynb #load-npz
+# %% ../../nbs/01i_arrays.ipynb #npz-parts
 def _npz_parts(has, name, share, seed)->dict: # `train_x train_y test_x test_y`
     "The tensors of both parts, split here if the file does not say which image is for what"
     read = dict(x=as_images, y=as_labels)
@@ -217,6 +220,7 @@ def _npz_parts(has, name, share, seed)->dict: # `train_x train_y test_x test_y`
     except ValueError as e: raise ValueError(f"{name}: {e}") from None
     return dict(train_x=x[train], train_y=y[train], test_x=x[test], test_y=y[test])
 
+# %% ../../nbs/01i_arrays.ipynb #load-npz
 def load_npz(path, crop=None,
              pad=None, # default: an eighth for images up to 64; larger ones are cropped to 7/8
              flip=True, mean=None, std=None, # default: measured

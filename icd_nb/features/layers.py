@@ -100,10 +100,8 @@ def record(model:nn.Module, layers # names as for `hooked`; `avgpool:in` is the 
         finally: end.remove()
         if seen: done() # parts of the model were called and never the whole
 
-# %% ../../nbs/06f_layers.ipynb #map-calls
+# %% ../../nbs/06f_layers.ipynb #shown-sizes
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-def _convs(model): return [n for n, m in model.named_modules() if n and isinstance(m, _CONVS)]
 
 def shown_sizes(maps, dims=2)->list: # sizes (H, W), or of as many axes as the images have
     "The sizes of the maps that convolutions made, and their halves, quarters, …"
@@ -120,6 +118,24 @@ def place_layout(shape, # of a layer's output, with the batch
     trusted = layout and (layout.kind == 'map' or not sizes or layout.grid in sizes)
     return layout if trusted else None
 
+# %% ../../nbs/06f_layers.ipynb #map-calls
+def _row_shapes(calls): # (N, C) that layers returned which work along the last axis
+    return {out.shape[1:] for _, m, _, out in calls
+            if out.ndim == 3 and isinstance(m, (nn.Linear, nn.LayerNorm))}
+
+def _as_maps(calls, hw): # those that return places, each as a map
+    sizes = shown_sizes([out for _, m, _, out in calls if isinstance(m, _CONVS)], len(hw))
+    rows, tokens = _row_shapes(calls), {out.shape[1] for *_, out in calls if out.ndim == 3}
+    def believed(module, out, layout):
+        if layout.kind == 'tokens': return out.shape[1:] in rows
+        if out.ndim != 4 or not tokens or isinstance(module, _CONVS): return True
+        of_image = layout.grid in sizes if sizes else fits_image(layout.grid, hw)
+        between_tokens = out.shape[2] == out.shape[3] in tokens
+        return of_image and not between_tokens
+    placed = [(*call, place_layout(call[3].shape, hw, sizes)) for call in calls]
+    return [(name, module, i, layout.map(out)) for name, module, i, out, layout in placed
+            if layout and believed(module, out, layout)]
+
 def map_calls(model:nn.Module, x:Tensor
              )->list: # `(name, module, input, output)`, in the order in which the modules finished
     "All module calls of one forward pass in eval mode that return places, each as a map"
@@ -131,31 +147,16 @@ def map_calls(model:nn.Module, x:Tensor
     with eval_mode(model), hooked(model, modules, see): model(x)
     return _as_maps(calls, tuple(x.shape[2:]))
 
-def _as_maps(calls, hw): # without those that have no places, and attention between tokens
-    sizes = shown_sizes([out for _, m, _, out in calls if isinstance(m, _CONVS)], len(hw))
-    rows, found = _row_shapes(calls), []
-    tokens = {out.shape[1] for *_, out in calls if out.ndim == 3}
-    for name, module, i, out in calls:
-        layout = place_layout(out.shape, hw, sizes)
-        if not layout or layout.kind == 'tokens' and out.shape[1:] not in rows: continue
-        sure = out.ndim != 4 or not tokens or isinstance(module, _CONVS)
-        of_image = layout.grid in sizes if sizes else fits_image(layout.grid, hw)
-        if sure or of_image and not out.shape[2] == out.shape[3] in tokens:
-            found.append((name, module, i, layout.map(out)))
-    return found
-
-def _row_shapes(calls): # (N, C) that layers returned which work along the last axis
-    return {out.shape[1:] for _, m, _, out in calls
-            if out.ndim == 3 and isinstance(m, (nn.Linear, nn.LayerNorm))}
-
 # %% ../../nbs/06f_layers.ipynb #spatial-size
-_AVERAGES = tuple(getattr(nn, f'{k}Pool{d}d') for k in ('AdaptiveAvg', 'Avg') for d in (1, 2, 3))
-_POOLS = (*_AVERAGES, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d,
-          nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
+def _pools(*kinds): return tuple(getattr(nn, f'{k}Pool{d}d') for k in kinds for d in (1, 2, 3))
+_AVERAGES = _pools('AdaptiveAvg', 'Avg')
+_POOLS = _AVERAGES + _pools('Max', 'AdaptiveMax')
 
 def spatial_size(f:Tensor)->tuple:
     "Height and width of a map; of a volume, its depth before them"
     return tuple(f.shape[2:])
+
+def _is_block(m): return next(m.children(), None) is not None
 
 def _unpooled(calls:list)->list:
     "The calls whose output does not come from a pooling layer"
@@ -165,18 +166,17 @@ def _unpooled(calls:list)->list:
 def _quarters(calls)->list: # names; empty where there are no four blocks of a kind in a row
     rows = {}
     for n, m, *_ in calls:
-        is_block = next(m.children(), None) is not None
-        if is_block: rows.setdefault((n.rpartition('.')[0], type(m)), []).append(n)
+        if _is_block(m): rows.setdefault((n.rpartition('.')[0], type(m)), []).append(n)
     row = max(rows.values(), key=len, default=[])
     return [row[-(-len(row)*q//4) - 1] for q in (1, 2, 3, 4)] if len(row) >= 4 else []
 
+# %% ../../nbs/06f_layers.ipynb #probe-stages
 def probe_stages(calls:list # from `map_calls`
                 )->list: # names
     "The last map at each resolution"
-    maps = [(n, m, spatial_size(f)) for n, m, _, f in _unpooled(calls)]
-    maps = [o for o in maps if max(o[2]) > 1]
+    maps = [(n, m, size) for n, m, _, f in _unpooled(calls) if max(size := spatial_size(f)) > 1]
     last = {size: n for n, _, size in maps}
-    last |= {size: n for n, m, size in maps if next(m.children(), None) is not None} # blocks first
+    last |= {size: n for n, m, size in maps if _is_block(m)} # blocks first
     names = [*dict.fromkeys(n for n, *_ in reversed(maps) if n in last.values())][::-1]
     if len(names) < 2: return _quarters(calls) or names
     convs = [size for _, m, size in maps if isinstance(m, _CONVS)]
@@ -238,10 +238,10 @@ def layouts(model:nn.Module, x:Tensor, # images `[B,3,H,W]`; one is enough
            )->dict: # name → `Layout`, for the layers whose output has places
     "Where the places of an image lie in what the named layers return"
     p = next((o for o in model.parameters() if o.is_floating_point()), x)
+    convs = [n for n, m in model.named_modules() if n and isinstance(m, _CONVS)]
     maps, x = [], x[:1].to(p)
     def see(name, i, out): maps.append(out)
-    listens = hooked(model, _convs(model), see)
-    with eval_mode(model), listens, record(model, layers) as feats: model(x)
+    with eval_mode(model), hooked(model, convs, see), record(model, layers) as feats: model(x)
     outs = {n: first_tensor(f) for n, f in feats.items()}
     sizes = shown_sizes(maps, x.ndim-2)
     tensors = {n: f for n, f in outs.items() if isinstance(f, Tensor) and len(f) == len(x)}

@@ -142,18 +142,26 @@ def todo(self:Lab, runs)->list: # lists of runs
     left = [run for run in dict.fromkeys(runs) if not is_done(run)]
     return [*groupby(left, lambda run: (run.seed, run.bs)).values()]
 
-# %% ../../nbs/11e_lab.ipynb #lab-run
+# %% ../../nbs/11e_lab.ipynb #lab-write
 @patch
-def run(self:Lab, runs, deadline=None # stop cleanly before this `time.monotonic()`
-       )->list: # one dict for each run that has a result, in the order of `runs`
-    "Train what has no result, and return the results"
-    each = is_a(Run, "a run, such as Run(method='kd'), or a list of them")
-    runs = [checked(o, each, 'Lab.run') for o in ([runs] if isinstance(runs, Run) else runs)]
-    now = None if self.teacher is None else model_fingerprint(self.teacher)
-    if now != self.teacher_id: raise ValueError(
-        "the lab's teacher is not what it was: give it anew, as in lab.teacher = network")
-    if todo := from_first(lambda: self.todo(runs)): self._train(todo, deadline)
-    return [result for result in map(self.result, runs) if result]
+def _write(self:Lab, run, student): # the schema of a result: notebook 12
+    teacher = {} if run.method == 'ce' else dict(teacher=self.about_teacher)
+    result = dict(schema=2, method=run.method, seed=run.seed, **student.result(),
+                  **about_before(student), settings=self.settings(run), **teacher,
+                  **self.notes.get((run.teacher, *run.settings.get('scales', ())), {}),
+                  versions=versions(self.device),
+                  speed=self.speed.record(self.device), history=student.history)
+    write_json(self.run_folder(run)/'result.json', sealed(result))
+
+# %% ../../nbs/11e_lab.ipynb #lab-train-group
+@patch
+def _train_group(self:Lab, group, deadline, bar): # side by side
+    students = [self.student(run) for run in group]
+    fit_many(students, self.settled, self.teacher, group[0].seed, self.device, self.speed,
+             deadline=deadline, bar=bar, on_epoch=self.on_epoch)
+    for run, student in zip(group, students):
+        if student.done and is_first(): self._write(run, student)
+    from_first(lambda: None) # what it has written is there for all
 
 # %% ../../nbs/11e_lab.ipynb #lab-train
 @patch
@@ -171,26 +179,18 @@ def _train(self:Lab, todo, deadline=None):
         bar.leave = not self.todo(sum(todo, [])) # all have a result: this line stays
         bar.bar_format = f"{counted(n, 'run')} trained in {for_humans(time.monotonic()-began)}"
 
-# %% ../../nbs/11e_lab.ipynb #lab-train-group
+# %% ../../nbs/11e_lab.ipynb #lab-run
 @patch
-def _train_group(self:Lab, group, deadline, bar): # side by side
-    students = [self.student(run) for run in group]
-    fit_many(students, self.settled, self.teacher, group[0].seed, self.device, self.speed,
-             deadline=deadline, bar=bar, on_epoch=self.on_epoch)
-    for run, student in zip(group, students):
-        if student.done and is_first(): self._write(run, student)
-    from_first(lambda: None) # what it has written is there for all
-
-# %% ../../nbs/11e_lab.ipynb #lab-write
-@patch
-def _write(self:Lab, run, student): # the schema of a result: notebook 12
-    teacher = {} if run.method == 'ce' else dict(teacher=self.about_teacher)
-    result = dict(schema=2, method=run.method, seed=run.seed, **student.result(),
-                  **about_before(student), settings=self.settings(run), **teacher,
-                  **self.notes.get((run.teacher, *run.settings.get('scales', ())), {}),
-                  versions=versions(self.device),
-                  speed=self.speed.record(self.device), history=student.history)
-    write_json(self.run_folder(run)/'result.json', sealed(result))
+def run(self:Lab, runs, deadline=None # stop cleanly before this `time.monotonic()`
+       )->list: # one dict for each run that has a result, in the order of `runs`
+    "Train what has no result, and return the results"
+    each = is_a(Run, "a run, such as Run(method='kd'), or a list of them")
+    runs = [checked(o, each, 'Lab.run') for o in ([runs] if isinstance(runs, Run) else runs)]
+    now = None if self.teacher is None else model_fingerprint(self.teacher)
+    if now != self.teacher_id: raise ValueError(
+        "the lab's teacher is not what it was: give it anew, as in lab.teacher = network")
+    if todo := from_first(lambda: self.todo(runs)): self._train(todo, deadline)
+    return [result for result in map(self.result, runs) if result]
 
 # %% ../../nbs/11e_lab.ipynb #lab-teacher
 @patch

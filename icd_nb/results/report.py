@@ -27,6 +27,13 @@ from ..speed import Speed
 from ..watch import tracker
 
 # %% ../../nbs/12e_report.ipynb #summary
+def _rows(frame, base):
+    "The rows of one context, each against its group of the method `base`"
+    groups = [group for _, group in frame.groupby('recipe', sort=False)]
+    against = next((group for group in groups if group.method.iat[0] == base), None)
+    return [result_row(run_of(group.settings.iat[0]), group, base,
+                       None if group is against else against) for group in groups]
+
 def summary_rows(results, base:str='kd')->list: # dicts
     "One row for results that differ in the seed alone, against those of the method `base`"
     groups = split_contexts(to_frame(results))
@@ -34,13 +41,10 @@ def summary_rows(results, base:str='kd')->list: # dicts
     return [row | {k: getattr(context, k) for k in differ} # which of several a row is of
             for context, frame in groups.items() for row in _rows(frame, base)]
 
-def _rows(frame, base): # of one context
-    groups = [group for _, group in frame.groupby('recipe', sort=False)]
-    against = next((group for group in groups if group.method.iat[0] == base), None)
-    return [result_row(run_of(group.settings.iat[0]), group, base,
-                       None if group is against else against) for group in groups]
-
-def _differ(rows): return [k for k in CONTEXT if any(k in row for row in rows)]
+# %% ../../nbs/12e_report.ipynb #result-table
+def _differ(rows):
+    "In which parts of their context some rows differ"
+    return [k for k in CONTEXT if any(k in row for row in rows)]
 
 def result_table(results, base:str='kd', format='markdown')->str:
     "The table of some results, each method against `base`"
@@ -52,11 +56,16 @@ def result_table(results, base:str='kd', format='markdown')->str:
     return table_text(rows, table, format)
 
 # %% ../../nbs/12e_report.ipynb #plots
+def _in_order(methods)->list:
+    "Methods in the order of the published tables; what stands in no table comes last"
+    order = methods_of('logits', 'features', 'other')
+    place = {method: i for i, method in enumerate(order)}
+    return sorted(methods, key=lambda method: place.get(method, len(order)))
+
 def plot_results(frame, ax=None):
     "One line of dots per method: a dot per seed, and a bar at their mean"
-    done, order = frame.dropna(subset='top1_last'), methods_of('logits', 'features', 'other')
-    place = {method: i for i, method in enumerate(order)} # what stands in no table comes last
-    methods = sorted(done.method.unique(), key=lambda method: place.get(method, len(order)))
+    done = frame.dropna(subset='top1_last')
+    methods = _in_order(sorted(done.method.unique()))
     ax = ax or plt.subplots(figsize=(6, .4+.45*len(methods)))[1]
     for i, method in enumerate(methods):
         top1, color = done[done.method == method].top1_last, style.colour_of(method)
@@ -67,6 +76,7 @@ def plot_results(frame, ax=None):
     ax.grid(axis='x', alpha=.3)
     return ax
 
+# %% ../../nbs/12e_report.ipynb #plot-curves
 def plot_curves(results, ax=None):
     "Test accuracy over the epochs: each method's mean, in a band from its lowest to its highest"
     ax = ax or plt.subplots(figsize=(7, 3))[1]
@@ -105,7 +115,7 @@ def write_report(p:dict, # filled parameters
     write_json(path, report)
     return report
 
-# %% ../../nbs/12e_report.ipynb #make-lab
+# %% ../../nbs/12e_report.ipynb #as-trial
 _TRIAL = dict(epochs=1, teacher_epochs=1, n_train=192, n_test=96, methods=['kd', 'icd_kd'],
               seeds=[0, 1], device='cpu', precision='fp32', compile=False, graph=False)
 
@@ -115,6 +125,7 @@ def as_trial(p:dict)->dict:
     own = dict(n_test=None) if p.get('validation') else {}
     return p | _TRIAL | own | dict(out_dir=tempfile.mkdtemp())
 
+# %% ../../nbs/12e_report.ipynb #make-lab
 def _load_asked(p:dict)->ImageData: # filled parameters
     "The images that parameters ask for"
     asked = dict(decode=p.get('decode'), decoders=p.get('decoders'), crops=p.get('recipe'))
@@ -122,7 +133,8 @@ def _load_asked(p:dict)->ImageData: # filled parameters
     asked = {k: v for k, v in asked.items() if v not in (None, 'auto')}
     return load_data(p['dataset'], p['data_dir'], **asked)
 
-def _images_asked(p): # the whole set or a part of it
+def _images_asked(p)->ImageData:
+    "The whole set or a part of it"
     data, held = _load_asked(p), p.get('validation')
     if held and p['n_test']: raise ValueError(
         f"parameter n_test = {p['n_test']}: with validation no test image is used; leave it out")
@@ -140,34 +152,42 @@ def make_lab(p:dict, folder=None # of the runs; `runs_home()` where it is None
     on_epoch = tracker(track, folder/str(track))
     return Lab(data, folder, p['device'], speed, teachers=teachers, on_epoch=on_epoch)
 
-# %% ../../nbs/12e_report.ipynb #plan-text
+# %% ../../nbs/12e_report.ipynb #plan-lines
 def _listed(values): return ', '.join(map(str, values))
 
-def _looks(runs, p, scales)->list: # what methods without cells, or without iCD's term, do not have
-    has = {k for run in runs for k in run.settings}
-    return ([f"scales {scales or _listed(p['scales'])}"]*('scales' in has)
-            + [f"γ = {p['gamma']:g}"]*('gamma' in has))
-
-def plan_text(lab:Lab, p:dict, weights=None, # path of the teacher's; None: it will be trained
-              scales:str=None # what is said of them; None: which they are
-             )->str:
-    "What will be done"
-    data, seen, runs = lab.data, lab.data.augment, planned_runs(p)
-    teaching = teacher_run(runs[0], p['teacher_epochs'], pretrained=bool(p['pretrained']))
-    about = f"trained first, {counted(teaching.epochs, 'epoch')}"
-    if weights: about = f'weights from {weights.name}'
-    lines = [f'{recipe_title(lab.settings(runs[0]))}: {len(data.train_y)} training and '
+def _about_images(lab, run)->list:
+    data, seen = lab.data, lab.data.augment
+    lines = [f'{recipe_title(lab.settings(run))}: {len(data.train_y)} training and '
              f'{len(data.test_y)} test images of {data.num_classes} classes, '
              f'on {lab.device} in {lab.speed.precision}',
              f'images of {seen.size}×{seen.size}, mean {seen.mean}, std {seen.std}']
-    lines += [data.note]*bool(data.note)
+    return lines + [data.note]*bool(data.note)
+
+def _about_teacher(p, teaching, weights)->list:
+    about = f"trained first, {counted(teaching.epochs, 'epoch')}"
+    if weights: about = f'weights from {weights.name}'
+    lines = []
     if p.get('validation') and p['teacher_checkpoint']:
         lines.append('a teacher that was trained on the held-out images knows them: '
                      'its accuracy on them says nothing')
     if teaching.pretrained:
         lines.append(f'{teaching.student} was pre-trained on {pretraining_text(teaching.student)}')
+    return lines + [f"teacher {p['teacher']}: {about}"]
+
+def _about_students(p, runs, scales)->list:
+    has = {k for run in runs for k in run.settings} # methods without cells have no scales
     said = [f"student {p['student']}: {_listed(p['methods'])}", f"seeds {_listed(p['seeds'])}",
-            counted(p['epochs'], 'epoch'), *_looks(runs, p, scales)]
-    lines += [f"teacher {p['teacher']}: {about}", '; '.join(said)]
-    lines += dict.fromkeys(f'  {used_line(run)}' for run in runs)
-    return '\n'.join(lines)
+            counted(p['epochs'], 'epoch')]
+    if 'scales' in has: said.append(f"scales {scales or _listed(p['scales'])}")
+    if 'gamma' in has: said.append(f"γ = {p['gamma']:g}")
+    return ['; '.join(said), *dict.fromkeys(f'  {used_line(run)}' for run in runs)]
+
+# %% ../../nbs/12e_report.ipynb #plan-text
+def plan_text(lab:Lab, p:dict, weights=None, # path of the teacher's; None: it will be trained
+              scales:str=None # what is said of them; None: which they are
+             )->str:
+    "What will be done"
+    runs = planned_runs(p)
+    teaching = teacher_run(runs[0], p['teacher_epochs'], pretrained=bool(p['pretrained']))
+    return '\n'.join([*_about_images(lab, runs[0]), *_about_teacher(p, teaching, weights),
+                      *_about_students(p, runs, scales)])
