@@ -8,6 +8,7 @@ __all__ = ['local_logits', 'complementary', 'Scorer', 'eval_mode']
 # %% ../nbs/04_decoupling.ipynb #8224be7d
 from torch import Tensor, nn
 from .core import parse_scales
+from .devices import to_model
 from .explicit import ExplicitHead
 from .heads import eval_mode
 from .logits import taking
@@ -23,7 +24,8 @@ def local_logits(model:nn.Module, # as it is
                  head:ExplicitHead=None # default: `model.explicit_head`, or the one that is found
                 )->Tensor: # `[B,K,P]`
     "The logits of every cell of every scale; `ValueError` where a model's head cannot score cells"
-    with taking(model, x): return Scorer(model, parse_scales(scales), chained, head)(x).local
+    with taking(model, x):
+        return Scorer(model, parse_scales(scales), chained, head)(to_model(x, model)).local
 
 # %% ../nbs/04_decoupling.ipynb #complementary
 def complementary(cell:Tensor, # verdicts of cells `[B,P]`

@@ -18,6 +18,7 @@ from .first_look import NO_PROBABILITY, broken_images, logits_of, say_no_logits
 from .heads import eval_mode
 from .params import checked, network, whole_number
 from .ranks import own_share
+from .scores import in_single
 from .shares import summed
 from .speed import on_card
 
@@ -43,6 +44,7 @@ def at_a_time(side:int, # of the images in pixels
 
 # %% ../nbs/08j_evaluation.ipynb #counts
 def _counts(z, y): # right at once, right in five guesses, cross entropy, senseless scores,
+    z = in_single(z)
     senseless = (~(z < math.inf)).any(1).sum() # and how many lie where no probability does
     entropy = nn.functional.cross_entropy(z, y, reduction='sum')
     large = (z.abs() > NO_PROBABILITY).sum()

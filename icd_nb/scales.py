@@ -17,7 +17,7 @@ from .core import check_choice, get_device, parse_scales
 from .data import train_batches
 from .data.loaders import check_data
 from .decoupling import complementary
-from .devices import in_double, placed_back
+from .devices import in_double, placed_back, to_model, without_autocast
 from .ensemble import scorer_of
 from .heads import eval_mode
 from .gram import scale_weights, structure
@@ -122,9 +122,9 @@ def teacher_scores(model:nn.Module, # as it is
     batches = checked(batches, whole_number(), 'teacher_scores: batches')
     device, found = get_device(device), []
     scorer = scorer_of(model, sorted(parse_scales(scales)))
-    with placed_back(model), eval_mode(model.to(device)):
+    with without_autocast(device), placed_back(model), eval_mode(model.to(device)):
         for b in islice(train_batches(data, bs, seed, device=device), batches):
-            s = scorer(b.x)
+            s = scorer(to_model(b.x, model))
             found.append((s.logits, s.local, b.y))
     logits, local, y = map(torch.cat, zip(*found))
     return Scores(logits, local, scorer.scales), y

@@ -35,7 +35,7 @@ from .processes import (alone_together, by_first, check_alike, first_before_othe
 from .ranks import launched
 from .recipe import Recipe, default_lr, make_optimizer
 from .shares import same_start
-from .speed import Speed
+from .speed import Speed, left_plain
 from .student import Student
 from .teacher import Teacher, check_teacher
 from .watch import plot_history, standing, training_bar
@@ -224,7 +224,7 @@ def fit_many(students, # they train side by side, on the same batches
     check_alike(dict(zip([st.name for st in students], abouts)))
     models, folders = [st.model for st in students], [st.folder for st in students if st.folder]
     with (alone_together(*(o/'training' for o in folders)), together(len(data.train_y), bs, steps),
-          speed.running(device), placed_back(*models), kept_modes(*models)):
+          speed.running(device), placed_back(*models), kept_modes(*models), left_plain(*models)):
         strong = any(st.strong for st in students)
         batches = train_batches(data, bs, seed, 0, device=device, strong=strong)
         batch = next(batches)

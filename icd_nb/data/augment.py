@@ -86,7 +86,7 @@ def mirror(x:Tensor, # `[B,H,W,C]`
 @lru_cache
 def _mean_std(augment, device):
     "`augment`'s mean and std for each byte of a row, on `device`"
-    def row(v): return torch.tensor(v, device=device).repeat(augment.size)
+    def row(v): return torch.tensor(v, dtype=torch.float32, device=device).repeat(augment.size)
     return [row(augment.mean), row(augment.std)]
 
 # %% ../../nbs/01a_augment.ipynb #normalise
@@ -100,7 +100,7 @@ def normalise(x:Tensor, # bytes `[B,S,S,3]`
         f"normalise takes bytes [B,{S},{S},3] as they are cropped, not {type(x).__name__} "
         f"{list(x.shape)}; as_seen(pictures, data) of icd_nb.prediction crops as tests do")
     mean, std = _mean_std(augment, x.device)
-    if out is None: out = torch.empty(x.shape, device=x.device)
+    if out is None: out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
     out.view(-1, 3*S).copy_(x.view(-1, 3*S)).div_(255).sub_(mean).div_(std)
     shown = out.permute(0,3,1,2)
     return shown.contiguous() if x.device.type == 'mps' else shown # see `Speed.on`

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np, torch
 from torch import nn
 from ..core import get_device, parse_scales
-from ..devices import placed_back
+from ..devices import placed_back, to_model
 from ..data import test_batches
 from ..data.loaders import check_data
 from ..ensemble import EnsembleScorer, average_scores, scorer_of
@@ -19,6 +19,7 @@ from ..first_look import check_network
 from ..params import checked, is_a, named, network
 from ..pooling import cell_slices, dims_of
 from ..rows import CellRows
+from ..speed import on_card
 
 # %% ../../nbs/10b_outputs.ipynb #outputs-class
 @dataclass(repr=False)
@@ -73,10 +74,10 @@ def outputs(model:nn.Module, # as it is
     check_data(data)
     device, found = get_device(device), []
     scorer, few = scorer_of(model, parse_scales(scales)), next(test_batches(data, 2, device))
-    with placed_back(model), eval_mode(model.to(device)):
+    with on_card(device), placed_back(model), eval_mode(model.to(device)):
         check_network(model, few.x, data.num_classes, type(model).__name__)
         for b in test_batches(data, bs, device):
-            s, features = _with_features(scorer, b.x)
+            s, features = _with_features(scorer, to_model(b.x, model))
             found.append((s.logits, s.local, features, b.y))
     parts = [torch.cat(part).cpu() for part in zip(*found)]
     return Outputs(*parts, scorer.scales)
