@@ -66,7 +66,6 @@ class Published:
     follows:str # whose code that is
     scales:tuple # of the cells
     hyper:dict # β of DKD, weights of cross entropy and KD and the like, as `objective` calls them
-    warmup:float # epochs of 240; None: the method has none
     clip:float # largest norm of the gradient; None: no clipping
 
 # %% ../nbs/08a_methods.ipynb #as-published-parts
@@ -113,8 +112,7 @@ def as_published(method:str, # a name in `METHODS`; a sum follows its first name
     if record.by_pair and '+' not in method:
         hyper |= record.by_pair(base_dataset(dataset), teacher, student)
     scales = pair_scales(dataset, teacher, student)
-    warmup = hyper.get('warmup', usual.get('warmup'))
-    return Published(follows, scales, hyper, warmup, record.clip)
+    return Published(follows, scales, hyper, record.clip)
 
 # %% ../nbs/08a_methods.ipynb #own-files
 load_own()

@@ -40,7 +40,7 @@ def test_a_method_is_added_in_one_file(mine):
     assert (record_of('mine').paper_name, record_of('mine').base) == ('Mine', 'kd')
     assert hyper_defaults('mine')['my_weight'] == 2.
     known = as_published('mine', 'cifar100', 'vgg13', 'vgg8')
-    assert (known.follows, known.hyper, known.warmup, known.clip) == ('MyPaper', {'my_weight': 3.}, 5, None)
+    assert (known.follows, known.hyper, known.clip) == ('MyPaper', {'my_weight': 3.}, None)
     assert as_published('mine', 'cifar100', 'vgg13', 'MobileNetV2').hyper == {}
 
 @pytest.mark.parametrize('first', ['features.before', 'features.contrast', 'features.review', 'temperature', 'hints.terms'])

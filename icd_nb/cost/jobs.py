@@ -19,13 +19,14 @@ from ..decoupling import Scorer
 from ..scores import Scores
 from ..evaluation import evaluate
 from ..losses import objective
+from ..methods import methods_of
 from ..models import cost, create_model
 from ..recipe import default_lr
 from ..bf16 import has_bf16
 from ..speed import Speed, loss_and_gradients
 
 # %% ../../nbs/13c_cost_jobs.ipynb #new-network
-NINE = [f'{a}{b}' for b in ('kd', 'dkd', 'nkd') for a in ('', 'sd_', 'icd_')] # methods of a table
+NINE = methods_of('logits')[1:] # all but the student alone
 
 def new_network(name, seed=0, size=32):
     return create_model(name, 100, image_size=size, seed=seed)

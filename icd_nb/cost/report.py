@@ -12,12 +12,13 @@ from fastcore.basics import patch
 from ..core import runs_home
 from .jobs import NINE, Bench, new_network
 from .measure import (
-    busy_share, matrix_rate, peak_bytes, profile, profile_table, reason, step_flops, three_digits)
+    busy_share, matrix_rate, peak_bytes, profile, profile_table, reason, three_digits)
 from .parts import CostParts
 from .published import published_step
 from .runs import (
     judge_targets, measured_targets, store_run, stored_runs, student_share)
 from ..results.export import markdown_table
+from ..results.fill import operations_per_image
 from ..results.published import pair_name, paper_name, published_figures
 from ..speed import Speed
 
@@ -91,7 +92,7 @@ def students_alone(self:CostReport)->str:
 @patch
 def _floor_row(self:CostReport, t, s, rates):
     took, steps = self.found[f'step {t}-{s}'], self.bench.steps
-    flops = step_flops(new_network(t), [new_network(s)], self.p['bs'])
+    flops = self.p['bs']*operations_per_image([s], t)
     plain_ms, row = took['plain']['ms']/steps, [pair_name(t, s), three_digits(flops/1e9)]
     for k, rate in rates.items():
         floor, ms = 1e3*flops/rate, min(o['ms'] for way, o in took.items() if k in way)/steps

@@ -23,6 +23,7 @@ from ..params import above_0, checked, is_a, kind_of, named, network, whole_numb
 from ..pixels import PerPixel
 from ..pooling import cell_boxes, cell_slices
 from ..rows import CellRows
+from ..scores import in_single
 from ..style import COLOURS, WIDTH
 
 # %% ../../nbs/10a_one_image.ipynb #score-map
@@ -68,7 +69,7 @@ def _gradient(model, x, k): # `[S,S]`, largest over the colours
     with eval_mode(model), torch.enable_grad():
         x = to_model(x, model).clone().requires_grad_()
         found = attr.Saliency(model).attribute(x, target=int(k))
-    return found.abs().amax(1)[0].cpu()
+    return in_single(found.abs().amax(1)[0]).cpu()
 
 # %% ../../nbs/10a_one_image.ipynb #one-image-asked
 def _asked(who, models, x)->dict: # name → network, for one image
@@ -91,7 +92,7 @@ def plot_score_maps(models:dict, # name → network
     fig, axes = plt.subplots(len(models), 4, figsize=(WIDTH, 2.1*len(models)), squeeze=False)
     rows, picture = [], pixels(x, augment)[0]
     for ax, (name, model) in zip(axes, models.items()):
-        scores = score_map(model, to_model(x, model))[0].cpu()
+        scores = in_single(score_map(model, to_model(x, model))[0]).cpu()
         p = scores.mean((1,2)).softmax(0)
         other = int(p.index_fill(0, torch.tensor(y), 0).argmax())
         _show(ax[0], picture)

@@ -82,8 +82,6 @@ def _heeding(board): # its word to stop
         STOP.clear()
 
 # %% ../../nbs/11i_sharing.ipynb #job
-_ONE = threading.Lock()
-
 @dataclass(frozen=True)
 class Job:
     "A function with its arguments; it is called with a maker of its line of progress before them"
