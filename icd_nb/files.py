@@ -23,7 +23,9 @@ _WHY = {errno.ENOSPC: 'the disk is full', errno.EDQUOT: 'the quota is used up',
 
 _OPEN = 'that is not allowed, or a program has it open, such as Excel or a notebook that runs'
 
-def on_windows()->bool: return sys.platform == 'win32'
+def on_windows()->bool:
+    "Is this Windows?"
+    return sys.platform == 'win32'
 
 def _why(e:OSError, path)->str: # None where it is not known
     "What is wrong with the disk; NumPy tells only how many values did not fit"

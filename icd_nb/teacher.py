@@ -27,9 +27,10 @@ from .devices import to_model
 from .weights import copied
 
 # %% ../nbs/08m_teacher.ipynb #scores
-def scores(model, scorer,
+def scores(model:nn.Module, scorer, # of this network
            x, # images in the precision in which the network is stored
-           layers, device, speed)->Scores:
+           layers, # names of those whose outputs are wanted
+           device, speed)->Scores:
     "The scores of a batch, with the outputs of the named layers"
     with record(model, layers) as feats, speed.autocast(device):
         s = scorer(x)
@@ -166,7 +167,9 @@ def check_map(who, scorer, scales):
                       f"of scale {m} repeat each other")
 
 # %% ../nbs/08m_teacher.ipynb #check-memory
-def check_memory(who, scales, bs, device, dims=2):
+def check_memory(who:str, # for the error
+                 scales, bs:int, # images per batch
+                 device, dims=2): # axes of a map: 3 for volumes
     "Refuse scales whose Gram matrices would need more memory than there is"
     tensors = 5 # cosines, softmax, gradient and what lies between, in single precision
     need, free = 4*tensors*bs*sum(m**(2*dims) for m in scales), free_bytes(device)

@@ -29,6 +29,7 @@ from ..speed import Speed, loss_and_gradients
 NINE = methods_of('logits')[1:] # all but the student alone
 
 def new_network(name, seed=0, size=32):
+    "A network of the zoo for 100 classes, as it is before any training"
     return create_model(name, 100, image_size=size, seed=seed)
 
 # %% ../../nbs/13c_cost_jobs.ipynb #bench

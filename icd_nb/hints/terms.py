@@ -70,7 +70,14 @@ class AtHints(Wrapped):
         super().bind(student, teacher, x, labels)
 
 # %% ../../nbs/07j_hint_terms.ipynb #at-hints
-def at_hints(weight, term, hints, student_hints=None, part='all', with_kd=1., **hyper)->Objective:
+def at_hints(weight:float, # of the term
+             term, # a `FeatureTerm`, such as `AT()`
+             hints, # a `HintPoints`, or the names of the teacher's layers
+             student_hints=None, # the names of the student's; default: as many, evenly spaced
+             part='all', # of the points: `all`, `rest` (all but the last) or `last`
+             with_kd=1., # weight of KD
+             **hyper # of KD, such as `T`
+            )->Objective:
     "CE, `weight` times the term at the hint points, and KD"
     return beside_ce(weight, AtHints(term, hints, student_hints, part), with_kd=with_kd, **hyper)
 

@@ -38,7 +38,11 @@ def pair_name(teacher:str, student:str)->str:
     return f'{paper_name(teacher)} → {paper_name(student)}'
 
 # %% ../../nbs/11b_published.ipynb #published-run
-def published_run(dataset, teacher, student, method='kd', seed=0, epochs=None, **settings)->Run:
+def published_run(dataset:str, teacher:str, student:str, # by name
+                  method='kd', # a name in `METHODS`
+                  seed=0, epochs=None, # default: those of the data set
+                  **settings # other fields of a `Run`
+                 )->Run:
     "A run with what was published of this method on its pair"
     name = settings.get('recipe_of') or dataset
     known = as_published(method, name, teacher, student)
