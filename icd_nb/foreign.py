@@ -18,8 +18,7 @@ from .first_look import check_plain
 from .params import checked, network
 from .scores import Scores
 from .terms import Term
-from .unseen import (
-    check_found_again, drawn_elsewhere, memories, say_drawn, say_memories, say_strangers)
+from .unseen import check_found_again, memories, say_memories, say_strangers
 
 # %% ../nbs/08l_foreign.ipynb #check-student
 def check_student(model:nn.Module, who:str):
@@ -141,15 +140,14 @@ def _check_made(who, before, now): # from `_known`
 # %% ../nbs/08l_foreign.ipynb #look-back
 def _snapshot(student): # what the first step should leave as it is
     o = student.objective
-    return _known(o), memories(o), drawn_elsewhere(), student.folder and o.settings()
+    return _known(o), memories(o), student.folder and o.settings()
 
 def _look_back(student, before): # from `_snapshot`
-    who, o, (known, kept, drawn, asked) = student.name, student.objective, before
+    who, o, (known, kept, asked) = student.name, student.objective, before
     _check_made(who, known, _known(o))
     if asked: check_found_again(who, asked, o.settings())
     now = memories(o)
     say_memories(who, kept, now)
-    say_drawn(who, drawn)
     student.looked = {k: v for k, v in now.items() if k not in kept} or True
     _say_idle(student)
 

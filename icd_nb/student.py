@@ -11,7 +11,7 @@ import torch
 from fastcore.basics import patch
 from torch import nn
 from .core import check_choice, parse_scales, seed_of
-from .devices import seed_torch, to_model
+from .devices import seed_all, to_model
 from .decoupling import eval_mode, Scorer
 from .evaluation import hits
 from .first_look import check_network
@@ -114,7 +114,7 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     check_network(self.model, batch.x[:2], classes or int(labels.max())+1, self.name)
     if speed.precision == 'bf16' and device.type == 'cpu': keep_depthwise(self.model)
     self.scorer = Scorer(self.model, *self.pooling)
-    seed_torch(seed_of(self.seed, 'adapters'), device)
+    seed_all(seed_of(self.seed, 'adapters'), device)
     anew = teacher is not None and self.build(batch, labels, teacher)
     self.objective.to(device)
     keeps = self._goes_on and not (anew and [*self.objective.parameters()])
@@ -190,7 +190,7 @@ def seed_at(self:Student, i)->int:
 @patch
 def reseed(self:Student, i):
     "Before step `i`: seed what it draws; a recording's own generator is seeded before each replay"
-    if self.draws is None: seed_torch(self.seed_at(i), self.device)
+    if self.draws is None: seed_all(self.seed_at(i), self.device)
     else: torch.cuda.default_generators[self.device.index].graphsafe_set_state(self.draws)
 
 # %% ../nbs/08p_student.ipynb #step
