@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['check_student', 'check_apart', 'say_shared', 'check_gradient', 'idle_parts', 'moving_norms', 'layers_of_cells',
-           'left_alone', 'first_step', 'keep_apart', 'LoneImage', 'explained']
+           'left_alone', 'first_step', 'keep_apart', 'lone_image', 'explained']
 
 # %% ../nbs/08l_foreign.ipynb #foreign-imports
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 import torch, torch.nn as nn, torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
@@ -140,21 +140,21 @@ def _check_made(who, before, now): # from `_known`
 # %% ../nbs/08l_foreign.ipynb #look-back
 def _snapshot(student): # what the first step should leave as it is
     o = student.objective
-    return _known(o), memories(o), student.folder and o.settings()
+    return _known(o), memories(o.terms), student.folder and o.settings()
 
-def _look_back(student, before): # from `_snapshot`
+def _look_back(student, before, images): # from `_snapshot`
     who, o, (known, kept, asked) = student.name, student.objective, before
     _check_made(who, known, _known(o))
     if asked: check_found_again(who, asked, o.settings())
-    now = memories(o)
+    now = memories(o.terms)
     say_memories(who, kept, now)
-    student.looked = {k: v for k, v in now.items() if k not in kept} or True
+    student.looked = {k: v for k, v in now.items() if k not in kept}, images
     _say_idle(student)
 
 def _second_look(student): # at what the first step has filled; nothing in the steps after it
-    made, student.looked = student.looked, True
+    made, terms, student.looked = student.looked, student.objective.terms, True
     yield
-    if made is not True: say_memories(student.name, made, memories(student.objective), 'second')
+    if made is not True: say_memories(student.name, made[0], memories(terms), 'second')
 
 # %% ../nbs/08l_foreign.ipynb #each-term
 @contextmanager
@@ -206,7 +206,7 @@ def first_step(student, s, t, y): # a `Student`, scores of it and of the teacher
     _check_start(student, s, t)
     with _each_term(student, seen), _noted():
         with left_alone(f'{student.name}: a term', **seen): yield
-        _look_back(student, before)
+        _look_back(student, before, len(y))
 
 # %% ../nbs/08l_foreign.ipynb #keep-apart
 def keep_apart(objective:nn.Module, *networks):
@@ -218,7 +218,7 @@ def keep_apart(objective:nn.Module, *networks):
             for k in [k for k, o in held.items() if id(o) in theirs]: vars(term)[k] = held.pop(k)
 
 # %% ../nbs/08l_foreign.ipynb #lone-image
-class LoneImage(TorchFunctionMode):
+class _LoneImage(TorchFunctionMode):
     "Inside it a batch norm that gets one value per channel takes its running statistics"
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -227,6 +227,10 @@ class LoneImage(TorchFunctionMode):
             if x.numel() == x.shape[1] and running_mean is not None: # `x` is `[1,C,…]`, with one
                 kwargs = kwargs | dict(training=False)               # value per channel
         return func(*args, **kwargs)
+
+def lone_image(batch, bs): # a context for a batch of an epoch whose others have `bs` images
+    "Inside it batch norms take a single image, if the batch has one"
+    return _LoneImage() if len(batch.x) == 1 < bs else nullcontext()
 
 # %% ../nbs/08l_foreign.ipynb #explained
 _NOTES = {
