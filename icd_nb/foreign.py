@@ -75,7 +75,7 @@ def _say_idle(student): # which parts of its network and of its terms got no gra
                          *((f'the term {name}', term, use) for name, term in terms.items())]:
         if idle := idle_parts(of): warnings.warn(
             f"{student.name}: {', '.join(idle)} of {name} got no gradient in the first step, "
-            f"so that nothing trains them; {do}")
+            f"so that nothing trains them, unless that step skips them at random; {do}")
     if norms := moving_norms(student.model): warnings.warn(
         f"{student.name}: the weights of {', '.join(norms[:3])} are frozen, and their running "
         "statistics follow the images; to freeze these too, call eval() on the layers before fit")
