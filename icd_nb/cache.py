@@ -219,7 +219,7 @@ def cache_teacher(model:nn.Module, data, # an `ImageData`
     device = exact_device(device)
     speed, data = speed.on(device), data.settle(device)
     scales = parse_scales(scales) if scales else ()
-    with speed.running(device):
+    with torch.inference_mode(False), speed.running(device):
         net = speed.place(copied(model), device)
         table, keep = _filled(net, data, scales, path, device, dtype, speed, bs)
     made = CachedTeacher(model, net, data, scales, keep, table, device, speed.precision)

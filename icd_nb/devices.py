@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['check_card', 'get_device', 'exact_device', 'wait_for', 'device_of', 'placed_back', 'to_model', 'without_autocast',
-           'free_bytes', 'seed_torch', 'in_double', 'hardware', 'versions']
+           'free_bytes', 'seed_all', 'places_of_draws', 'undrawn', 'in_double', 'hardware', 'versions']
 
 # %% ../nbs/00d_devices.ipynb #devices-imports
-import os, platform, sys, warnings
+import os, platform, random, sys, warnings
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
-import torch
+import numpy as np, torch
 from torch import nn
 from . import __version__
 from .ranks import launched, local_rank
@@ -128,11 +129,28 @@ def free_bytes(device)->int:
     return os.sysconf('SC_AVPHYS_PAGES')*os.sysconf('SC_PAGE_SIZE') if known else 1 << 62
 
 # %% ../nbs/00d_devices.ipynb #seed-torch
-def seed_torch(seed, device):
+def seed_all(seed, device):
     "Seed what draws inside a network, so that a step does not depend on what ran before it"
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
     torch.default_generator.manual_seed(seed)
     if device.type == 'cuda': torch.cuda.default_generators[device.index].manual_seed(seed)
     elif device.type != 'cpu': torch.get_device_module(device).manual_seed(seed)
+
+def places_of_draws()->list: # a function per generator of the CPU, which brings it back to here
+    "Where the numbers of PyTorch, of NumPy and of Python go on"
+    return [partial(random.setstate, random.getstate()),
+            partial(np.random.set_state, np.random.get_state()),
+            partial(torch.set_rng_state, torch.get_rng_state())]
+
+@contextmanager
+def undrawn(cards=()): # devices whose generators are meant, too
+    "After the block random numbers go on as if none had been drawn in it"
+    back = places_of_draws()
+    try:
+        with torch.random.fork_rng([*cards]): yield
+    finally:
+        for f in back: f()
 
 def in_double(x:torch.Tensor)->torch.Tensor:
     "The tensor in double precision; from the GPU of a Mac, which has none, on the host"

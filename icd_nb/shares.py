@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 from .core import seed_of
-from .devices import seed_torch
+from .devices import seed_all, undrawn
 from .processes import group_of
 from .ranks import share
 from .scores import Scores, in_single
@@ -131,8 +131,8 @@ def shared_pass(batch, device:torch.device):
                          f"{n} labels: train with one label per image, or in one process")
     else:
         cards = [device]*(device.type == 'cuda')
-        with torch.random.fork_rng(cards), SharedNorm(n):
-            seed_torch(seed_of(torch.initial_seed(), 'rank', rank), device)
+        with undrawn(cards), SharedNorm(n):
+            seed_all(seed_of(torch.initial_seed(), 'rank', rank), device)
             yield
 
 def average_gradients(params):

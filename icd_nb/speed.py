@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from torch import nn
 from .bf16 import Bf16Products, has_bf16
 from .core import check_choice
-from .devices import without_autocast
+from .devices import undrawn, without_autocast
 from .params import checked, yes_or_no
 from .scores import Scores
 
@@ -148,7 +148,7 @@ def running(self:Speed, device:torch.device):
     cuda, cudnn = device.type == 'cuda', torch.backends.cudnn
     with ExitStack() as stack:
         products = Bf16Products() if self.rounds(device) else nullcontext()
-        draws = torch.random.fork_rng([device]*cuda)
+        draws = undrawn([device]*cuda)
         for part in (on_card(device), self.compiling(), products, draws):
             stack.enter_context(part)
         if cuda:

@@ -6,16 +6,15 @@
 __all__ = ['Student']
 
 # %% ../nbs/08p_student.ipynb #student-imports
-from contextlib import nullcontext
 import torch
 from fastcore.basics import patch
 from torch import nn
 from .core import check_choice, parse_scales, seed_of
-from .devices import seed_torch, to_model
+from .devices import seed_all, to_model
 from .decoupling import eval_mode, Scorer
 from .evaluation import hits
 from .first_look import check_network
-from .foreign import LoneImage, explained, first_step, keep_apart, left_alone
+from .foreign import explained, first_step, keep_apart, left_alone, lone_image
 from .kd import own_objective, smoothed
 from .levels import asks_strong
 from .params import a_seed, checked, is_a, path_of, text
@@ -24,6 +23,7 @@ from .shares import average_gradients, shared_pass, scores_of_all
 from .speed import keep_depthwise, loss_and_gradients, set_scalar
 from .teacher import check_map, check_memory, scores
 from .terms import Objective
+from .unseen import network_looked_at
 from .weights import model_fingerprint
 
 # %% ../nbs/08p_student.ipynb #student
@@ -114,7 +114,7 @@ def prepare(self:Student, batch, # one batch of training images, for the shapes
     check_network(self.model, batch.x[:2], classes or int(labels.max())+1, self.name)
     if speed.precision == 'bf16' and device.type == 'cpu': keep_depthwise(self.model)
     self.scorer = Scorer(self.model, *self.pooling)
-    seed_torch(seed_of(self.seed, 'adapters'), device)
+    seed_all(seed_of(self.seed, 'adapters'), device)
     anew = teacher is not None and self.build(batch, labels, teacher)
     self.objective.to(device)
     keeps = self._goes_on and not (anew and [*self.objective.parameters()])
@@ -190,7 +190,7 @@ def seed_at(self:Student, i)->int:
 @patch
 def reseed(self:Student, i):
     "Before step `i`: seed what it draws; a recording's own generator is seeded before each replay"
-    if self.draws is None: seed_torch(self.seed_at(i), self.device)
+    if self.draws is None: seed_all(self.seed_at(i), self.device)
     else: torch.cuda.default_generators[self.device.index].graphsafe_set_state(self.draws)
 
 # %% ../nbs/08p_student.ipynb #step
@@ -203,7 +203,7 @@ def step(self:Student, batch,
     "One training step"
     self.reseed(i)
     self.opt.zero_grad()
-    with explained(self.name), LoneImage() if len(batch.x) == 1 < self.recipe.bs else nullcontext():
+    with explained(self.name), lone_image(batch, self.recipe.bs), network_looked_at(self, batch):
         s = self.score(batch)
         if after: torch.cuda.current_stream(after.device).wait_stream(after)
         with first_step(self, s, t, batch.y): total, parts = self.backward(s, t, batch.y)

@@ -23,8 +23,8 @@ from .data.loaders import check_data
 from .decoupling import Scorer
 from .earlier import last_epoch, train_before
 from .evaluation import evaluate, hits
-from .first_look import check_network, fault_of_images
-from .foreign import check_apart, check_student, say_shared
+from .first_look import check_network, check_student, fault_of_images
+from .foreign import check_apart, say_shared
 from .export import export_model # a student gets its `export` with it
 from .graph import Graphs, aside, side_by_side, undone
 from .history import whole_steps

@@ -14,6 +14,7 @@ from functools import partial
 from types import ModuleType
 import numpy as np, torch
 from torch.utils.data import ConcatDataset, Dataset, Subset
+from ..devices import undrawn
 from ..params import shown
 
 # %% ../../nbs/01j_labels.ipynb #labels-item
@@ -77,13 +78,10 @@ def _put_back(g): # a function that brings a generator back to where it is now
 @contextmanager
 def undisturbed(*parts): # data sets and loaders that may have generators of their own
     "Inside it nothing is drawn from the generators that others draw from"
-    python, numpy = random.getstate(), np.random.get_state()
     own = [_put_back(g) for o in parts for g in _draw_from(o)]
     try:
-        with torch.random.fork_rng(devices=[]): yield
+        with undrawn(): yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
         for back in own: back()
 
 def _few(y): # places of labels: one for each of up to 32 classes, or of 8 masks

@@ -16,6 +16,7 @@ import torch
 from fastcore.basics import patch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 from ..core import fingerprint, get_device, seed_of, short_hash
+from ..devices import places_of_draws, seed_all, undrawn
 from ..params import checked, shown, whole_number
 from .identity import (
     first_images, in_words, order_of, say_shared_images, told_apart_by)
@@ -37,7 +38,7 @@ def _dataset(part, where)->Dataset:
 
 # %% ../../nbs/01m_loaders.ipynb #loader-once
 def _check_each_once(loader, n): # of the test images
-    with torch.random.fork_rng(devices=[]): # a sampler may draw
+    with undrawn(): # a sampler may draw
         batched = loader.batch_sampler is not None
         seen = [*(chain.from_iterable(loader.batch_sampler) if batched else loader.sampler)]
     if sorted(seen) == [*range(n)]: return
@@ -103,15 +104,16 @@ def _one_batch():
 
 # %% ../../nbs/01m_loaders.ipynb #loader-seeded
 def _seeded(loader, *parts):
-    "The items of a loader; its draws come from a state of their own"
+    "The items of a loader; its draws come from states of their own"
     def own(f): # `f()`, drawing from that state
-        nonlocal state
-        with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(state)
-            with _one_batch(): out = f()
-            state = torch.get_rng_state()
+        nonlocal go_on
+        with undrawn(), _one_batch():
+            for back in go_on: back()
+            out, go_on = f(), places_of_draws()
         return out
-    state = torch.Generator().manual_seed(seed_of(*parts)).get_state()
+    with undrawn():
+        seed_all(seed_of(*parts), torch.device('cpu'))
+        go_on = places_of_draws()
     for o in (loader, loader.sampler):
         if getattr(o, 'generator', None): o.generator.manual_seed(seed_of(*parts))
     items = own(lambda: iter(loader))

@@ -13,6 +13,7 @@ from fastcore.basics import patch
 from ..core import check_choice, parse_scales, seed_of, short_hash
 from ..data import DATASETS, DataSet, base_dataset, load_data
 from ..data.folders import names_at
+from ..devices import seed_all, undrawn
 from ..hints.terms import hint_names
 from ..kd import smoothed
 from ..losses import METHODS, objective, uses_gamma
@@ -123,8 +124,8 @@ def objective(self:Run)->'Objective':
     "A fresh objective; what its terms draw when they are made, such as layers, is the seed's"
     own = {k: v for k, v in self._usual.items() if k in _OF_240} | dict(self.hyper)
     gamma = self.gamma if self.gamma != 2 and uses_gamma(self.method, self.hyper) else 2.
-    with torch.random.fork_rng([]):
-        torch.default_generator.manual_seed(seed_of(self.seed, 'objective'))
+    with undrawn():
+        seed_all(seed_of(self.seed, 'objective'), torch.device('cpu'))
         made = objective(self.method, self.scales, gamma, **own)
     return smoothed(made, self.label_smoothing)
 
