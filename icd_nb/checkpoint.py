@@ -181,6 +181,8 @@ def _noted_signals():
 # %% ../nbs/08e_checkpoint.ipynb #keeper
 STOP = threading.Event() # set by whoever wants all trainings of this process to stop cleanly
 
+class _Stopped(Exception): pass # somebody has asked to, and no further batch could be had
+
 class Keeper:
     "Says when to keep the state of a training and when to stop it"
     def __init__(self, deadline:float=None, # stop at this `time.monotonic()`
@@ -204,6 +206,14 @@ class Keeper:
         self.saved = time.monotonic()
         self.cost = self.saved - began
 
+    def fetched(self, batches, students):
+        "The batches of a training; if the next one cannot be had, its state is kept first"
+        try: yield from batches
+        except Exception:
+            self.save(students)
+            if self.signals or STOP.is_set(): raise _Stopped
+            raise
+
     @property
     def stop(self)->bool:
         "Has the deadline come, or did somebody ask to stop?"
@@ -213,7 +223,9 @@ class Keeper:
     @contextmanager
     def watching(self):
         "Inside the block signals are noted; behind it they act"
-        with _noted_signals() as self.signals: yield self
+        with _noted_signals() as self.signals:
+            try: yield self
+            except _Stopped: pass
         if self.signals: signal_self(self.signals[0])
 
 # %% ../nbs/08e_checkpoint.ipynb #moment
