@@ -141,7 +141,7 @@ def write_hints(model:str='resnet56', # teacher: a name of the zoo
     names = [name.strip() for name in layers.split(',')] if layers else None
     _check_asked(model, names, k, metric, how, n, bs, picture)
     data = load_data(dataset, data_dir)
-    net = create_model(model, data.num_classes, image_size=data.augment.size)
+    net = create_model(model, data.num_classes, image_size=data.augment.size, seed=0)
     net = load_weights(net, checkpoint).to(get_device(device))
     with warnings.catch_warnings():
         warnings.simplefilter('error', MeansNothing)
