@@ -34,13 +34,22 @@ def differences(old:dict, new:dict)->list: # lines such as `recipe.lr: 0.05 ther
 # %% ../nbs/08e_checkpoint.ipynb #check-same
 _LATER = 'teacher_scores', # what settings of earlier versions do not say
 
+_DECODED = (" If these are pictures of a folder, they may be the same ones: decoded once and on "
+            "demand they have two identities, and decode='auto' takes what fits into memory at the "
+            "moment. Load them as they were there, by decode='lazy' or decode='memory'")
+
+def _other_images(old, about)->bool: # of the same name?
+    a, b = (o.get('images') or {} for o in (old, about))
+    return a.get('name') == b.get('name') and a.get('fingerprint') != b.get('fingerprint')
+
 def _check_same(folder, old, about, first):
     "A `ValueError` if the folder's training is another one; a warning if it began otherwise"
     began = old.pop('first_weights', None)
     asked = {k: v for k, v in about.items() if k in old or k not in _LATER}
     if other := differences(old, asked):
         raise ValueError(f"the folder {folder} holds another training ({'; '.join(other)}). "
-                         "Name another folder, or delete this one to train anew")
+                         "Name another folder, or delete this one to train anew"
+                         + ('.' + _DECODED)*_other_images(old, asked))
     if first and began not in (None, first):
         warnings.warn(f"the training in {folder} began with other weights than this network has, "
                       "and goes on with its own: name another folder to train from these")
