@@ -154,6 +154,8 @@ def print_predictions(student, # as in `load_saved`
                       size=None, device='auto'):
     "Print the classes of pictures; a `ValueError` at the end if some could not be read"
     csv = None if csv is None else path_of(csv, '--csv')
+    if csv and not csv.expanduser().parent.is_dir(): raise ValueError(
+        f"--csv {csv}: there is no folder {csv.parent}")
     if csv: check_place(csv, '--csv')
     unreadable = {}
     with _remarks_aside():
