@@ -22,7 +22,7 @@ from .identity import (
     first_images, in_words, order_of, say_shared_images, told_apart_by)
 from .labels import (
     as_names, check_same_classes, class_names, item_of, read_labels, undisturbed)
-from .lazy import leave_signals
+from .lazy import leave_signals, signals_held
 from .mixed import batch_of, collates, say_unscaled
 
 # %% ../../nbs/01m_loaders.ipynb #loader-parts
@@ -112,7 +112,8 @@ def _begin(own, worker): # of a process that loads, whose loader has a `worker_i
 def _leaving_signals(loader): # if its processes are started in the block
     own = loader.worker_init_fn
     loader.worker_init_fn = partial(_begin, own)
-    try: yield
+    try:
+        with signals_held(): yield
     finally: loader.worker_init_fn = own
 
 def _seeded(loader, *parts):
