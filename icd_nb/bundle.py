@@ -68,6 +68,8 @@ def copy_notebooks(folder, # made if it is not there
                    force:bool=False # overwrite notebooks that were changed?
                   )->list: # the files
     "Put the notebooks that come with the library into `folder`"
+    if str(folder) == '': raise ValueError(
+        "the notebooks go into a folder, and its name is empty: write . for the one you are in")
     try: folder = Path(possible(folder)).expanduser()
     except ValueError as e: raise ValueError(f"the notebooks go into a folder with {e}") from None
     if folder.exists() and not folder.is_dir(): raise ValueError(f"{folder} is not a folder")

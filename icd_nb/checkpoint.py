@@ -34,13 +34,22 @@ def differences(old:dict, new:dict)->list: # lines such as `recipe.lr: 0.05 ther
 # %% ../nbs/08e_checkpoint.ipynb #check-same
 _LATER = 'teacher_scores', # what settings of earlier versions do not say
 
+_DECODED = (" If these are pictures of a folder, they may be the same ones: decoded once and on "
+            "demand they have two identities, and decode='auto' takes what fits into memory at the "
+            "moment. Load them as they were there, by decode='lazy' or decode='memory'")
+
+def _other_images(old, about)->bool: # of the same name?
+    a, b = (o.get('images') or {} for o in (old, about))
+    return a.get('name') == b.get('name') and a.get('fingerprint') != b.get('fingerprint')
+
 def _check_same(folder, old, about, first):
     "A `ValueError` if the folder's training is another one; a warning if it began otherwise"
     began = old.pop('first_weights', None)
     asked = {k: v for k, v in about.items() if k in old or k not in _LATER}
     if other := differences(old, asked):
         raise ValueError(f"the folder {folder} holds another training ({'; '.join(other)}). "
-                         "Name another folder, or delete this one to train anew")
+                         "Name another folder, or delete this one to train anew"
+                         + ('.' + _DECODED)*_other_images(old, asked))
     if first and began not in (None, first):
         warnings.warn(f"the training in {folder} began with other weights than this network has, "
                       "and goes on with its own: name another folder to train from these")
@@ -181,6 +190,8 @@ def _noted_signals():
 # %% ../nbs/08e_checkpoint.ipynb #keeper
 STOP = threading.Event() # set by whoever wants all trainings of this process to stop cleanly
 
+class _Stopped(Exception): pass # somebody has asked to, and no further batch could be had
+
 class Keeper:
     "Says when to keep the state of a training and when to stop it"
     def __init__(self, deadline:float=None, # stop at this `time.monotonic()`
@@ -204,6 +215,14 @@ class Keeper:
         self.saved = time.monotonic()
         self.cost = self.saved - began
 
+    def fetched(self, batches, students):
+        "The batches of a training; if the next one cannot be had, its state is kept first"
+        try: yield from batches
+        except Exception:
+            self.save(students)
+            if self.signals or STOP.is_set(): raise _Stopped
+            raise
+
     @property
     def stop(self)->bool:
         "Has the deadline come, or did somebody ask to stop?"
@@ -213,7 +232,9 @@ class Keeper:
     @contextmanager
     def watching(self):
         "Inside the block signals are noted; behind it they act"
-        with _noted_signals() as self.signals: yield self
+        with _noted_signals() as self.signals:
+            try: yield self
+            except _Stopped: pass
         if self.signals: signal_self(self.signals[0])
 
 # %% ../nbs/08e_checkpoint.ipynb #moment

@@ -45,6 +45,11 @@ def _concerns(e:OSError, path)->bool:
     place, named = Path(_here(), path).parent, Path(_here(), e.filename)
     return place in named.parents or named in (place, *place.parents)
 
+def _or_there(path)->str: # what else may be done where it lies in the usual place of data
+    usual = Path(os.path.expanduser('~'), '.cache', 'icd_nb')
+    mine = usual in Path(_here(), path).parents and not os.environ.get('ICD_NB_DATA')
+    return ', or set ICD_NB_DATA to a folder that you may write to'*mine
+
 @contextmanager
 def writing(path):
     "Say in one sentence why `path` cannot be written"
@@ -52,7 +57,7 @@ def writing(path):
     except OSError as e:
         if not (why := _why(e, path)) or not _concerns(e, path): raise
         raise type(e)(f"{path} cannot be written: {why}. Nothing was overwritten; "
-                      "put that right, and run the same command again") from None
+                      f"put that right{_or_there(path)}, and run the same command again") from None
 
 # %% ../nbs/00b_files.ipynb #names
 _DEVICES = re.compile(r'(con|prn|aux|nul|(com|lpt)[1-9])(\.|$)', re.IGNORECASE)

@@ -64,7 +64,8 @@ def create_model(name:str, # in `MODELS`, or `torchvision/…`, `timm/…`, `hf-
     if library and stem: raise ValueError(f"{name!r} has the stem of its library: leave stem out")
     usual = 'cub' if image_size >= 64 else 'cifar'
     if not library: stem = check_choice(stem or usual, ('cifar', 'cub'), 'stem')
-    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+    own = seed is not None or library == 'hub' # whose weights are read
+    with torch.random.fork_rng(devices=[], enabled=own):
         if seed is not None: torch.default_generator.manual_seed(seed)
         if library == 'hub': return _from_hub(name, num_classes if given else None)
         if library: model = library_model(name, num_classes, image_size, pretrained)

@@ -57,7 +57,7 @@ def _from_onnx(path):
 def _made(note, path, where): # the network that a note tells of
     if 'name' in note:
         kw = {k: v for k, v in note.items() if k in ('name', 'num_classes', 'image_size', 'stem')}
-        return create_model(**kw | dict(image_size=max(32, kw.get('image_size') or 32)))
+        return create_model(**kw | dict(image_size=max(32, kw.get('image_size') or 32), seed=0))
     if 'kind' in note: raise ValueError(
         f"{where} holds the weights of a {note['kind']}, made or changed by code of your own: "
         "export the student as .pt2, which holds the network too, or make it in Python, "
@@ -68,7 +68,7 @@ def _made(note, path, where): # the network that a note tells of
         f"these shapes: make it in Python, load_weights(network, {str(path)!r}) and predict(…)")
     warnings.warn(f"{where} does not say which network it is, and is read as {made['name']}, whose "
                   "shapes it has")
-    return create_model(**made)
+    return create_model(**made, seed=0)
 
 def _from_weights(path, where):
     notes = read_notes(path) if path.suffix == '.safetensors' else {}
@@ -154,6 +154,8 @@ def print_predictions(student, # as in `load_saved`
                       size=None, device='auto'):
     "Print the classes of pictures; a `ValueError` at the end if some could not be read"
     csv = None if csv is None else path_of(csv, '--csv')
+    if csv and not csv.expanduser().parent.is_dir(): raise ValueError(
+        f"--csv {csv}: there is no folder {csv.parent}")
     if csv: check_place(csv, '--csv')
     unreadable = {}
     with _remarks_aside():

@@ -144,7 +144,8 @@ def _run_epoch(students, epoch, data, teacher, bs, seed, step, keeper, bar):
     start = min([len(st.rows) for st in students if not st.error], default=0)
     bar.update(start)
     began = time.monotonic()
-    for i, batch in _batches(students, data, teacher, bs, seed, epoch, start):
+    again = partial(_batches, students, data, teacher, bs, seed, epoch)
+    for i, batch in keeper.fetched(again(start), students):
         bar.update()
         now = [st for st in students if len(st.rows) == i and not st.error]
         if not now: continue
@@ -154,7 +155,6 @@ def _run_epoch(students, epoch, data, teacher, bs, seed, step, keeper, bar):
         if keeper.stop: return
         if keeper.due(within=True): keeper.save(students)
     wait_for(students[0].device) # it may lie behind
-    again = partial(_batches, students, data, teacher, bs, seed, epoch)
     left, took = [st for st in students if not st.error], time.monotonic()-began
     for st in left: st.spent += took/len(left)
     for st in left: st.end(epoch, data, teacher, again)

@@ -146,3 +146,61 @@ def test_killed_at_any_moment(tmp_path, precision, measured):
     measured(f'killed-{precision}', **said)
 
 if __name__ == '__main__': main(*sys.argv[1:])
+
+SIGNALLED = '''
+import sys, time
+from icd_nb.data import load_data
+from icd_nb.losses import CE
+from icd_nb.models import create_model
+from icd_nb.trainer import Recipe, Speed, Student, fit
+class Slow(CE):
+    def forward(self, *args):
+        time.sleep(.05)
+        return super().forward(*args)
+if __name__ == '__main__':
+    data = load_data(sys.argv[1], size=32, decode='lazy', decoders=2)
+    model = create_model('resnet8', 2, seed=0)
+    student = Student(model, Slow(), recipe=Recipe(4, bs=4), folder=sys.argv[2])
+    fit(student, data, device='cpu', speed=Speed.plain(), on_epoch=lambda *_: print('epoch', flush=True))
+'''
+
+def in_a_group(script, *args): # a training in a process group of its own, in its second epoch
+    training = subprocess.Popen([sys.executable, '-W', 'ignore', script, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert training.stdout.readline() == 'epoch\n', training.communicate()[1]
+    time.sleep(.15)
+    return training
+
+def ended(group): # all of its processes, within seconds
+    for _ in range(150):
+        try: os.killpg(group, 0)
+        except ProcessLookupError: return True
+        time.sleep(.2)
+
+def test_signals_reach_all_processes(tmp_path):
+    "Ctrl-C, and a queue that ends a job, reach the processes that decode as well: the step is finished and the state kept"
+    import numpy as np
+    from PIL import Image
+    for i in range(48):
+        place = tmp_path/'photos'/('test' if i % 6 == 0 else 'train')/'ab'[i % 2 if i % 6 else i//6 % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(i).integers(0, 255, (40, 40, 3), np.uint8)).save(place/f'{i}.png')
+    script = tmp_path/'signalled.py'
+    script.write_text(SIGNALLED)
+    photos, usual = str(tmp_path/'photos'), [sys.executable, '-W', 'ignore', script]
+    def end(folder):
+        subprocess.run([*usual, photos, folder], check=True, stdout=subprocess.DEVNULL)
+        return (folder/'student.safetensors').read_bytes()
+    wanted = end(tmp_path/'whole')
+    for number in (signal.SIGTERM, signal.SIGINT):
+        folder = tmp_path/number.name
+        training, asked = in_a_group(script, photos, folder), time.time()
+        os.killpg(training.pid, number)
+        said = training.communicate(timeout=60)[1]
+        assert training.returncode == -number, said
+        assert (folder/'checkpoint.pt').stat().st_mtime > asked - .01, said
+        assert 'decodes pictures has ended' not in said
+        assert ended(training.pid) and end(folder) == wanted
+    training = in_a_group(script, photos, tmp_path/'killed')
+    training.kill()
+    training.communicate()
+    assert ended(training.pid)

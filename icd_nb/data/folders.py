@@ -195,7 +195,7 @@ def _check_crops(crops, pad, decode):
 def load_folder(path, size=256, # side at which the images are stored
                 crop=None, # side of the crop; default: 7/8, or all of images up to 64
                 pad=None, # default: an eighth for images up to 64 that are not cropped, else none
-                decode='auto', # `memory`: once, `lazy`: on demand, `auto`: by the memory there is
+                decode='auto', # `memory`: once; `lazy`: on demand, another set; `auto`: as it fits
                 decoders=None, # processes that decode on demand; default: one per core
                 crops=None, # `imagenet`: as its recipe has it; see `imagenet_crops`
                 share=None, # of each class for the test, as .2 or 5, if there is no test/

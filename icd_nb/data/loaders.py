@@ -9,6 +9,7 @@ __all__ = ['Seen', 'LoaderData', 'check_data']
 import multiprocessing, warnings
 from collections import namedtuple
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from math import prod
 from pickle import PicklingError
@@ -22,6 +23,7 @@ from .identity import (
     first_images, in_words, order_of, say_shared_images, told_apart_by)
 from .labels import (
     as_names, check_same_classes, class_names, item_of, read_labels, undisturbed)
+from .lazy import leave_signals, signals_held
 from .mixed import batch_of, collates, say_unscaled
 
 # %% ../../nbs/01m_loaders.ipynb #loader-parts
@@ -103,6 +105,18 @@ def _one_batch():
         raise ValueError(f"the images cannot be put into one batch ({last}): {do}") from e
 
 # %% ../../nbs/01m_loaders.ipynb #loader-seeded
+def _begin(own, worker): # of a process that loads, whose loader has a `worker_init_fn` or None
+    leave_signals()
+    if own: own(worker)
+
+@contextmanager
+def _leaving_signals(loader): # if its processes are started in the block
+    own = loader.worker_init_fn
+    loader.worker_init_fn = partial(_begin, own)
+    try:
+        with signals_held(): yield
+    finally: loader.worker_init_fn = own
+
 def _seeded(loader, *parts):
     "The items of a loader; its draws come from states of their own"
     def own(f): # `f()`, drawing from that state
@@ -116,7 +130,7 @@ def _seeded(loader, *parts):
         go_on = places_of_draws()
     for o in (loader, loader.sampler):
         if getattr(o, 'generator', None): o.generator.manual_seed(seed_of(*parts))
-    items = own(lambda: iter(loader))
+    with _leaving_signals(loader): items = own(lambda: iter(loader))
     while (item := own(lambda: next(items, None))) is not None: yield item
 
 # %% ../../nbs/01m_loaders.ipynb #loader-data

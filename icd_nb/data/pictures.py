@@ -73,6 +73,8 @@ _NEEDS = '.heic', '.heif', '.avif', '.jxl', '.svg', '.pdf', '.dng', '.cr2', '.ne
 def _not_read(path, e)->str: # what to do about it
     if isinstance(e, Image.DecompressionBombError):
         return "as it has more pixels than Pillow opens: make it smaller, or cut it into pieces"
+    if isinstance(e, FileNotFoundError):
+        return "as it is gone: put it back, or load the data again without it"
     suffix = os.path.splitext(path)[1].lower() if isinstance(path, (str, os.PathLike)) else ''
     if suffix not in _NEEDS: return f"({e}); repair it or take it away"
     return f"as Pillow does not decode {suffix} here: save it as .jpg or .png"

@@ -137,11 +137,13 @@ def write_hints(model:str='resnet56', # teacher: a name of the zoo
                 picture:str=None): # where a picture is written, if wanted
     "Choose hint points of a teacher by clustering its layers (PURSUhInT)"
     if not checkpoint: raise ValueError(_NO_WEIGHTS)
+    if not Path(checkpoint).is_file(): raise FileNotFoundError(
+        f"--checkpoint {checkpoint}: there is no such file")
     for o, what in ((out, '--out'), (picture, '--picture')): o and check_place(o, what)
     names = [name.strip() for name in layers.split(',')] if layers else None
     _check_asked(model, names, k, metric, how, n, bs, picture)
     data = load_data(dataset, data_dir)
-    net = create_model(model, data.num_classes, image_size=data.augment.size)
+    net = create_model(model, data.num_classes, image_size=data.augment.size, seed=0)
     net = load_weights(net, checkpoint).to(get_device(device))
     with warnings.catch_warnings():
         warnings.simplefilter('error', MeansNothing)

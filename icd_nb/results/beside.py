@@ -20,16 +20,21 @@ from ..trainer import fit_many
 
 # %% ../../nbs/11j_beside.ipynb #beside-table
 def top1(student:Student)->float:
-    "Its accuracy after the last epoch, in percent; NaN if an error ended its training"
-    return float('nan') if student.error else student.history[-1]['test_top1']
+    "Its accuracy after the last epoch, in percent; NaN where it has not come so far"
+    if student.error or not student.done: return float('nan')
+    return student.history[-1]['test_top1']
 
 def measured(students:dict, # from `train_beside`
              measure=top1)->pd.DataFrame: # one row per method, one column per seed
-    "A number for every student; NaN for one whose training failed, whatever is measured"
+    "A number for every student; NaN for one that was not trained to its end"
     if not callable(measure): raise ValueError(
         f"measure is a function from a student to a number, such as top1, not {measure!r}")
-    found = pd.Series({key: float('nan') if student.error else measure(student)
-                       for key, student in students.items()})
+    begun = {key: st for key, st in students.items() if not (st.error or st.done)}
+    for (method, seed), st in begun.items(): warnings.warn(
+        f"{method}, seed {seed}: it was stopped after {st.epoch} of {st.recipe.epochs} epochs and "
+        "has no number yet: train it to its end, as the same call of train_beside does")
+    found = pd.Series({key: float('nan') if st.error or key in begun else measure(st)
+                       for key, st in students.items()})
     return found.unstack().loc[[*dict.fromkeys(method for method, _ in students)]]
 
 def _failed(values): # how many of a method's students: `, 1 failed`

@@ -28,7 +28,7 @@ from .run import dataset_names, dataset_record, teacher_run
 # %% ../../nbs/12c_fill.ipynb #plan
 @lru_cache(maxsize=None)
 def _flops(name, classes, side): # of one forward pass of one image, from shapes alone
-    return cost(create_model(name, classes, image_size=side), side)['flops']
+    return cost(create_model(name, classes, image_size=side, seed=0), side)['flops']
 
 def operations_per_image(students, teacher=None, # names
                          shape=(100, 32) # classes, and side of the images

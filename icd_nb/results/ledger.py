@@ -66,6 +66,17 @@ def file_name(settings:dict)->str:
 # %% ../../nbs/12_ledger.ipynb #as-result
 _NUMBERS = 'top1_last', 'top1_best', 'top5_last', 'error'
 
+def _number(v, most): return isinstance(v, Real) and not isinstance(v, bool) and 0 <= v <= most
+def _all(values, kind): return all(isinstance(v, kind) for v in values)
+
+_ACCURACY = 'an accuracy is a number from 0 to 100', lambda v: _number(v, 100.001)
+_KINDS = dict.fromkeys(_NUMBERS[:3], _ACCURACY) | dict(
+    seconds=('it is a number from 0 on', lambda v: _number(v, 1e12)),
+    versions=('it is a dict', lambda v: isinstance(v, dict)),
+    machines=('it is a list of texts', lambda v: isinstance(v, (list, tuple)) and _all(v, str)),
+    curves=('it is a dict of lists', lambda v: isinstance(v, dict) and _all(v.values(), list)),
+    history=('it is a list of dicts', lambda v: isinstance(v, list) and _all(v, dict)))
+
 def _as_result(o, where)->dict:
     "A result, if it is one"
     s = o.get('settings') if isinstance(o, dict) else None
@@ -74,16 +85,14 @@ def _as_result(o, where)->dict:
         "it is a dict with `settings`, in which dataset, student and method stand")
     if not {'top1_last', 'error'} & {*o}:
         raise ValueError(f"{where} has no accuracy `top1_last`, and no `error` that says why")
-    for k in _NUMBERS[:3]: _check_accuracy(o.get(k), f'{where}: {k}')
+    for k, (what, right) in _KINDS.items():
+        if o.get(k) is not None and not right(o[k]): raise ValueError(
+            f"{where}: {k} is {shown(o[k])}, and {what}")
     for k in ('method', 'seed'):
         if k in s and o.get(k, s[k]) != s[k]: raise ValueError(
             f"{where} is of {k} {shown(o[k])}, and its settings say {shown(s[k])}")
     return o
 
-def _check_accuracy(value, what):
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if value is None or number and 0 <= value <= 100.001: return
-    raise ValueError(f"{what} is {shown(value)}, and an accuracy is a number from 0 to 100")
 
 # %% ../../nbs/12_ledger.ipynb #ledger
 class Ledger:
@@ -212,7 +221,7 @@ def _row(result):
         label=recipe_title(s), recipe=recipe_key(s), stale=stale(result), settings=s,
         code=s.get('code', 1),
         about_teacher=result if s['method'] == 'teacher' else result.get('teacher'),
-        hardware='; '.join(result.get('machines', [where])))
+        hardware='; '.join(result.get('machines') or [where]))
 
 def to_frame(results)->pd.DataFrame:
     "One row per result"

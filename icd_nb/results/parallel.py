@@ -46,13 +46,16 @@ def _lab(line, p, own)->Lab:
     lab.teachers, lab.notes, lab.bar = Path(own[1]), own[2], line
     return lab
 
+def _left(p, until)->float: # seconds; all machines have this clock, which may be set back
+    return min(until - time.time(), 60*p['minutes'])
+
 def _ready(line, p, own, ledger, run, until)->bool:
-    left = until - time.time()
-    return ready_teacher(ledger, _lab(line, p, own), run, time.monotonic() + left,
+    deadline = time.monotonic() + _left(p, until)
+    return ready_teacher(ledger, _lab(line, p, own), run, deadline,
                          p['teacher_epochs'], p['checkpoints'])
 
 def _fill(line, p, own, ledger, runs, until)->bool:
-    return fill(ledger, runs, _lab(line, p, own), (until - time.time())/60,
+    return fill(ledger, runs, _lab(line, p, own), _left(p, until)/60,
                 p['teacher_epochs'], p['checkpoints'])
 
 def _teach(line, p, own, teaching)->bool:

@@ -16,7 +16,7 @@ from ..weights import model_fingerprint
 # %% ../../nbs/11l_stale.ipynb #shipped
 @lru_cache(maxsize=None)
 def _weights_of(path, changed, name, classes, side): # `changed`: a newer file is read again
-    return model_fingerprint(load_weights(create_model(name, classes, side), path))
+    return model_fingerprint(load_weights(create_model(name, classes, side, seed=0), path))
 
 def _shipped_teacher(dataset, name): # its fingerprint; None where there is none in `teachers/`
     path = shipped_teacher(dataset, name)

@@ -6,15 +6,22 @@
 __all__ = ['mean_std', 'plus_minus', 'Difference', 'paired_difference', 'outside_by_chance', 'differs_from']
 
 # %% ../../nbs/11a_stats.ipynb #stats-imports
+from math import isinf
 from statistics import mean, stdev
 from typing import NamedTuple
 import pandas as pd
 from scipy import stats
 
 # %% ../../nbs/11a_stats.ipynb #mean-std
+def _numbers(values, whose)->list: # those that are there
+    values = [float(v) for v in values if pd.notna(v)]
+    if not any(map(isinf, values)): return values
+    raise ValueError(f"{whose}: one of the values is infinite, and has no mean with the others: "
+                     "give NaN or None where a run has failed")
+
 def mean_std(values)->tuple: # mean and standard deviation; None where there are too few values
     "Mean and sample standard deviation"
-    values = [float(v) for v in values if pd.notna(v)]
+    values = _numbers(values, 'mean_std')
     return mean(values) if values else None, stdev(values) if len(values) > 1 else None
 
 def plus_minus(middle:float, # None or NaN: there is none
@@ -47,8 +54,12 @@ def _half_width(values): # of the 95 % interval of their mean, where there are t
     n = len(values)
     return float(stats.t.ppf(.975, n-1))*stdev(values)/n**.5
 
+def _seed(value): # as a number also where a JSON file has made a text of it
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
 def _by_seed(o, what)->pd.Series: # each seed once
-    s = pd.Series(o, dtype=float)
+    s = pd.Series(o, dtype=float).rename(_seed)
+    _numbers(s, f'paired_difference, {what}')
     for seed in s.index[s.index.duplicated()]: raise ValueError(
         f"paired_difference: seed {seed} stands in {what} more than once, and each pair of results "
         "counts once")
@@ -70,6 +81,6 @@ def outside_by_chance(n:int)->str: # such as `2.2`
 # %% ../../nbs/11a_stats.ipynb #differs
 def differs_from(value:float, ours)->bool: # None where that cannot be said
     "Does `value` lie outside the 95 % interval of the mean of `ours`?"
-    ours = [float(v) for v in ours if pd.notna(v)]
+    ours = _numbers(ours, 'differs_from')
     width = _half_width(ours) if len(ours) > 1 else 0
     return abs(mean(ours)-value) > width if width > _NO_SPREAD else None
