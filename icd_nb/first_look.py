@@ -62,7 +62,6 @@ def check_student(model:nn.Module, who:str):
                          "make the network outside of it")
     check_plain(model, who)
 
-
 # %% ../nbs/08h_first_look.ipynb #last-bounded
 _BOUNDED = dict(sigmoid=(0, 1), hardsigmoid=(0, 1), tanh=(-1, 1)) # what they return lies between
 

@@ -123,7 +123,6 @@ def network_looked_at(student, batch):
     if moved := [k for k in moved if k.split('.')[-1] in read]: warnings.warn(
         f"{student.name}: each step changes {', '.join(moved)} in its network, {_UNKEPT}")
 
-
 # %% ../nbs/05f_unseen.ipynb #found-again
 def check_found_again(who:str, before:dict, now:dict): # `settings()` of an objective
     "A `ValueError` if a step has changed what its terms are"

@@ -23,6 +23,7 @@ from .points import CHOICES, HintPoints
 from .similarity import (METRICS, MeansNothing, layer_similarity, linear_cka,
                                      minibatch_cka, r2_cca, rbf_cka)
 from ..models import MODELS, check_model, create_model, load_weights
+from ..weights import read_checkpoint
 
 # %% ../../nbs/08_hints.ipynb #face-names
 _all_ = ['linear_cka', 'rbf_cka', 'r2_cca', 'METRICS', 'MeansNothing',
@@ -137,8 +138,7 @@ def write_hints(model:str='resnet56', # teacher: a name of the zoo
                 picture:str=None): # where a picture is written, if wanted
     "Choose hint points of a teacher by clustering its layers (PURSUhInT)"
     if not checkpoint: raise ValueError(_NO_WEIGHTS)
-    if not Path(checkpoint).is_file(): raise FileNotFoundError(
-        f"--checkpoint {checkpoint}: there is no such file")
+    if not Path(checkpoint).expanduser().is_file(): read_checkpoint(checkpoint) # says why not
     for o, what in ((out, '--out'), (picture, '--picture')): o and check_place(o, what)
     names = [name.strip() for name in layers.split(',')] if layers else None
     _check_asked(model, names, k, metric, how, n, bs, picture)
